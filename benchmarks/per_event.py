@@ -1,0 +1,123 @@
+"""What the middleware adds to one event that it passes through, in-process, next to the bare app and the peer.
+
+    python benchmarks/per_event.py [--events 20000] [--rounds 15] [--backend asyncio|trio|uvloop]
+
+One round runs every variant once, in an order that changes with each round, and the table shows medians over the
+rounds with their quartiles, so that a noisy machine disturbs all variants alike.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+from sse_starlette import EventSourceResponse
+from starlette.responses import StreamingResponse
+
+from sse_mw import SSEMiddleware
+
+EVENT = b"data: 0123456789abcdef\n\n"
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+
+
+def raw_app(count: int) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        for _ in range(count):
+            await send({"type": "http.response.body", "body": EVENT, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return app
+
+
+def starlette_app(count: int) -> Any:
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield EVENT
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await StreamingResponse(source(), media_type="text/event-stream")(scope, receive, send)
+
+    return app
+
+
+def peer_app(count: int) -> Any:
+    async def source() -> AsyncIterator[dict[str, str]]:
+        for _ in range(count):
+            yield {"data": "0123456789abcdef"}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await EventSourceResponse(source(), sep="\n")(scope, receive, send)
+
+    return app
+
+
+def variants(count: int) -> dict[str, Any]:
+    return {
+        "bare": raw_app(count),
+        "bare, wrapped": SSEMiddleware(raw_app(count)),
+        "starlette": starlette_app(count),
+        "starlette, wrapped": SSEMiddleware(starlette_app(count)),
+        "sse-starlette": peer_app(count),
+    }
+
+
+async def measure(app: Callable[..., Any], count: int) -> float:
+    """Microseconds per event of one stream."""
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
+        "path": "/", "headers": [], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+    }  # fmt: skip
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        pass
+
+    began = time.perf_counter()
+    await app(scope, receive, send)
+    return (time.perf_counter() - began) / count * 1e6
+
+
+def run(backend: str, events: int, rounds: int) -> dict[str, list[float]]:
+    options: dict[str, Any] = {"use_uvloop": backend == "uvloop"} if backend != "trio" else {}
+    apps = variants(events)
+    results: dict[str, list[float]] = {name: [] for name in apps}
+
+    async def main() -> None:
+        for _ in range(rounds + 1):
+            for name in random.sample(list(apps), len(apps)):
+                results[name].append(await measure(apps[name], events))
+
+    anyio.run(main, backend="trio" if backend == "trio" else "asyncio", backend_options=options)
+    return {name: times[1:] for name, times in results.items()}  # the first round warms up
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--backend", choices=["asyncio", "trio", "uvloop"], default="asyncio")
+    parser.add_argument("--json", action="store_true", help="print the raw times as JSON")
+    arguments = parser.parse_args()
+    results = run(arguments.backend, arguments.events, arguments.rounds)
+    if arguments.json:
+        print(json.dumps(results))
+        return
+    packages = ", ".join(f"{name} {version(name)}" for name in ("starlette", "sse-starlette", "anyio"))
+    print(f"{arguments.backend}; {packages}; {arguments.events} events a stream, {arguments.rounds} rounds\n")
+    print(f"{'µs per event':22}{'median':>8}{'quartiles':>16}{'over bare':>12}")
+    for name, times in results.items():
+        low, _, high = statistics.quantiles(times, n=4)
+        paired = statistics.median(mine - bare for mine, bare in zip(times, results["bare"], strict=True))
+        print(f"{name:22}{statistics.median(times):8.3f}{low:8.3f}{high:8.3f}{paired:12.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""`SSEMiddleware`: the scope guard, an exchange for each request, and what the app's end means for its stream."""
+
+from typing import Any
+
+from ._exchange import Exchange
+from ._options import ErrorHook, FrameRules, Hook, Options, PingEvent
+from ._runtime import PerLoop
+from ._stats import Recorder, Stats
+from ._ticker import Ticker
+from ._types import ASGIApp, Receive, Scope, Send
+from .exceptions import InvalidOption
+
+
+class SSEMiddleware:
+    """Wraps an ASGI app; every event stream that the app answers with is looked after from then on.
+
+    A response is an event stream if its content type is `text/event-stream` (WHATWG HTML, "Server-sent events").
+    Every other response passes as it is, as WebSockets and lifespan do. Put it outermost: a middleware around it may
+    hold back what it sends.
+
+    One instance serves any number of requests at once, on any number of event loops in any number of threads,
+    asyncio and trio alike; nothing is shared between instances.
+
+    Args:
+        app: Any ASGI 3 app.
+        ping_interval: Seconds without anything sent after which a ping goes out, between two events and never
+            inside one. `None`: no pings.
+        ping_event: What a ping is: `None` for the comment `: ping`; a name, for an event of that name with empty data;
+            a `ServerSentEvent` or a mapping of its fields; complete bytes; or a function without arguments that
+            returns one of these, called for each ping.
+        padding: Bytes to fill up the stream's start and each ping with, as a comment, for proxies and virus
+            scanners that hold back small writes. 0: none.
+        send_timeout: Seconds that one send may take until a client counts as one that has stopped reading.
+            Its stream is ended and, on HTTP/1.1, its connection reset. `None`: for ever.
+        idle_timeout: Seconds of silence of the app's after which the stream is ended. `None`: for ever.
+        max_duration: Seconds after which a stream is ended, less up to a tenth, chosen for each stream at random so
+            that not all clients come back at once; they are told when to by a `retry` field. `None`: for ever.
+        cleanup_timeout: Seconds that a cancelled app and the hooks have for cleaning up until a warning is logged.
+        retry: Milliseconds that clients are to wait before they reconnect, sent as the stream's first field.
+            `None`: whatever the client thinks right.
+        frame: Which responses that are no event streams become some, and how: `"lines"`, an event for each line of
+            the body, or `"chunks"`, one for each of its body messages. Keys are media types (`application/x-ndjson`,
+            `text/*`), for clients that send `Accept: text/event-stream`, or path patterns (`/legacy/*`), for all
+            clients; the value of a path pattern may be a mapping of media types in turn, for clients that ask.
+            The first key that matches decides.
+        on_open: Called with a `StreamInfo` before a stream starts.
+        on_close: Called with a `StreamInfo` when a stream has ended: once, whatever ended it.
+            Either hook may be a coroutine function. What they raise is logged and has no other effect.
+        on_error: Called with the exception of an app that failed in its stream; may return a last event for the
+            client, as anything that a source may yield, or `None`. May be a coroutine function. By default clients
+            learn nothing.
+        debug: Check what the app sends against the standard, and log each kind of fault once a stream.
+
+    Raises:
+        InvalidOption: An option cannot be meant.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        ping_interval: float | None = 15.0,
+        ping_event: PingEvent | None = None,
+        padding: int = 0,
+        send_timeout: float | None = 30.0,
+        idle_timeout: float | None = None,
+        max_duration: float | None = None,
+        cleanup_timeout: float = 30.0,
+        retry: int | None = None,
+        frame: FrameRules | None = None,
+        on_open: Hook | None = None,
+        on_close: Hook | None = None,
+        on_error: ErrorHook | None = None,
+        debug: bool = False,
+    ) -> None:
+        if not callable(app):
+            raise InvalidOption(f"app={app!r:.80} cannot be wrapped: give an ASGI app, app(scope, receive, send)")
+        self.app = app
+        self._options = Options(
+            ping_interval=ping_interval,
+            ping_event=ping_event,
+            padding=padding,
+            send_timeout=send_timeout,
+            idle_timeout=idle_timeout,
+            max_duration=max_duration,
+            cleanup_timeout=cleanup_timeout,
+            retry=retry,
+            frame=frame,
+            on_open=on_open,
+            on_close=on_close,
+            on_error=on_error,
+            debug=debug,
+        )
+        self._recorder = Recorder()
+        self._tickers = PerLoop(Ticker)
+
+    def stats(self) -> Stats:
+        """Count this middleware's streams, over all its loops. May be called from any thread."""
+        return self._recorder.read()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        """The ASGI interface (ASGI 3.0)."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        ticker = self._tickers.get()
+        running = ticker.backend.cancellable()
+        exchange = Exchange(scope, receive, send, self._options, self._recorder, ticker, running)
+        return await running.run(self._run(exchange, scope))
+
+    async def _run(self, exchange: Exchange, scope: Scope) -> Any:
+        try:
+            result = await self.app(scope, exchange.receive, exchange.send)
+            if exchange.session is not None:
+                await exchange.session.app_returned()
+            return result
+        except Exception as error:
+            if exchange.session is None or await exchange.session.app_raised(error):
+                raise
+        except GeneratorExit:
+            raise  # this coroutine is thrown away: nothing may be awaited
+        except BaseException:
+            if exchange.session is not None:
+                await exchange.session.app_cancelled()
+            raise
+        finally:
+            if exchange.session is not None:
+                exchange.session.forget()

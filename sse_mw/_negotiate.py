@@ -1,0 +1,133 @@
+"""What a response is, and with which headers it goes out: a pure function of the request and the response's head."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ._framing import Framer, make_framer
+from ._options import FrameRule
+from ._types import Headers, Message, Scope
+
+EVENT_STREAM = b"text/event-stream"
+CONTENT_TYPE = (b"content-type", b"text/event-stream; charset=utf-8")
+CACHE_CONTROL = (b"cache-control", b"no-cache, no-transform")
+NO_PROXY_BUFFER = (b"x-accel-buffering", b"no")
+VARY_ACCEPT = (b"vary", b"accept")
+
+BODILESS = frozenset({204, 205, 304})
+
+DROPPED = frozenset({
+    # Wrong as soon as anything of ours is in the body.
+    b"content-length", b"etag",
+    # Of one connection (RFC 9110, 7.6.1), so for the server to say; HTTP/2 forbids them.
+    b"connection", b"proxy-connection", b"keep-alive", b"te", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+
+
+class Mode(Enum):
+    """The ways in which a response is handled."""
+
+    PASS = "pass"
+    SUPERVISE = "supervise"
+    FRAME = "frame"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with a response."""
+
+    mode: Mode
+    start: Message
+    """The `http.response.start` to send."""
+    pings: bool = True
+    """Whether anything of ours may go into the body; not into one that something inside has compressed."""
+    framer: Framer | None = None
+    """Turns the body into events; for `FRAME`."""
+
+
+def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...]) -> Plan:
+    """Decide by the response's content type first, then by the `frame` option's rules, in their order."""
+    given = start.get("headers", ())
+    # Some apps send a one-shot iterator (Sanic): it is read once, and a list goes on in its place.
+    headers: Headers = given if type(given) in (list, tuple) else list(given)
+    content_type = _find(headers, b"content-type")
+    media_type = content_type.split(b";", 1)[0].strip().lower()
+    if media_type == EVENT_STREAM and start["status"] not in BODILESS:
+        return Plan(Mode.SUPERVISE, _with_headers(start, _stream_headers(headers)), pings=not _is_coded(headers))
+    if rules and 200 <= start["status"] < 300 and start["status"] not in BODILESS | {206}:
+        framed = _negotiate_frame(scope, start, headers, content_type.decode("latin-1"), rules)
+        if framed is not None:
+            return framed
+    return Plan(Mode.PASS, start if headers is given else _with_headers(start, headers))
+
+
+def _negotiate_frame(
+    scope: Scope, start: Message, headers: Headers, content_type: str, rules: tuple[FrameRule, ...]
+) -> Plan | None:
+    media_type = content_type.partition(";")[0].strip().lower()
+    rule = next((rule for rule in rules if _matches(rule, scope["path"], media_type)), None)
+    if rule is None or _is_coded(headers):
+        return None
+    varied = _vary(headers) if rule.asks else headers
+    if rule.asks and not accepts_event_stream(scope["headers"]):
+        # A cache must not give this answer to a client that does ask for an event stream.
+        return Plan(Mode.PASS, _with_headers(start, varied))
+    framed = [CONTENT_TYPE, *(pair for pair in varied if pair[0].lower() != b"content-type")]
+    framer = make_framer(rule.mode, content_type)
+    return Plan(Mode.FRAME, _with_headers(start, _stream_headers(framed)), framer=framer)
+
+
+def _matches(rule: FrameRule, path: str, media_type: str) -> bool:
+    return (rule.path is None or rule.path.match(path) is not None) and (
+        rule.media_type is None or rule.media_type.match(media_type) is not None
+    )
+
+
+def accepts_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request names `text/event-stream` in `Accept` itself: `*/*` asks for nothing (RFC 9110, 12.5.1)."""
+    for name, value in headers:
+        if name.lower() != b"accept" or EVENT_STREAM not in value.lower():
+            continue
+        for media_range in value.lower().split(b","):
+            media_type, *parameters = (part.strip() for part in media_range.split(b";"))
+            if media_type == EVENT_STREAM and not any(_is_zero_weight(part) for part in parameters):
+                return True
+    return False
+
+
+def _is_zero_weight(parameter: bytes) -> bool:
+    name, _, value = parameter.partition(b"=")
+    return name.strip() == b"q" and value.strip(b" 0") in (b"", b".")
+
+
+def _find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+    size = len(wanted)
+    for name, value in headers:
+        if len(name) == size and bytes(name).lower() == wanted:
+            return bytes(value)
+    return b""
+
+
+def _is_coded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return _find(headers, b"content-encoding").strip().lower() not in (b"", b"identity")
+
+
+def _stream_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The app's headers in their order, less what a stream must not have; defaults last, where it said nothing."""
+    connection = _find(headers, b"connection").lower().split(b",")
+    dropped = DROPPED.union(name.strip() for name in connection) if connection != [b""] else DROPPED
+    kept = [pair for pair in headers if pair[0].lower() not in dropped]
+    names = {pair[0].lower() for pair in kept}
+    return kept + [default for default in (CACHE_CONTROL, NO_PROXY_BUFFER) if default[0] not in names]
+
+
+def _vary(headers: Headers) -> Headers:
+    varied = b",".join(value.lower() for name, value in headers if name.lower() == b"vary")
+    if {b"accept", b"*"} & {name.strip() for name in varied.split(b",")}:
+        return headers
+    return [*headers, VARY_ACCEPT]
+
+
+def _with_headers(start: Message, headers: Headers) -> dict[str, Any]:
+    return {**start, "headers": headers}

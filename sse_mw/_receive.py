@@ -1,0 +1,139 @@
+"""The one reader of the server's `receive`.
+
+The rules:
+
+1. Never two calls of the server's `receive` at once.
+2. Until a stream has started, a call of the app's is a call of the server's: nothing is read ahead.
+3. Once it has started somebody reads on, whether the app does or not, as the disconnect shows nowhere else. A call
+   of the app's that is waiting does for that; else a pump of ours reads, ahead of the app by `READ_AHEAD` at most.
+4. Each message reaches the app once, in order. A disconnect is for ever: some servers say it once only.
+5. A disconnect that is known is returned without a checkpoint, since `is_disconnected()` of Starlette and others polls
+   inside a cancelled scope.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from anyio import Event
+
+from ._types import Message, Receive
+
+logger = logging.getLogger("sse_mw")
+
+READ_AHEAD = 1024 * 1024
+"""Bytes of request body that are kept for an app that streams before it has read them."""
+
+
+class Receiver:
+    """The app's `receive`, and what reads for it. Any number of the app's tasks may call it at once."""
+
+    __slots__ = ("_changed", "_kept", "_kept_bytes", "_on_disconnect", "_reading", "_server_receive", "_wake_pump",
+                 "disconnected", "told")  # fmt: skip
+
+    def __init__(self, server_receive: Receive) -> None:
+        self._server_receive = server_receive
+        self._on_disconnect: Callable[[], None] | None = None
+        self._wake_pump: Callable[[], None] | None = None
+        self._reading = False
+        self._kept: deque[Message] = deque()
+        self._kept_bytes = 0
+        self._changed: Event | None = None
+        self.disconnected = False
+        self.told = False
+        """The app has been given the disconnect."""
+
+    async def __call__(self) -> Message:
+        """The next message for the app: the ASGI `receive` that it is given."""
+        while True:
+            if self._kept:
+                return self._take_kept()
+            if self.disconnected:
+                self.told = True
+                return {"type": "http.disconnect"}
+            if self._reading:
+                await self._wait_for_change()
+                continue
+            try:
+                message = await self._read()
+            finally:
+                if self._wake_pump is not None:
+                    self._wake_pump()
+            if not self.disconnected or message["type"] == "http.disconnect":
+                self.told = self.disconnected
+                return message
+
+    def watch(self, on_disconnect: Callable[[], None], wake_pump: Callable[[], None]) -> None:
+        """From now on tell of the disconnect.
+
+        `wake_pump` is called when nobody reads any more, and is to have `pump` run before long.
+        """
+        self._on_disconnect = on_disconnect
+        self._wake_pump = wake_pump
+        if self.disconnected:
+            on_disconnect()
+
+    def unwatch(self) -> None:
+        self._on_disconnect = self._wake_pump = None
+
+    @property
+    def needs_pump(self) -> bool:
+        return not (self._reading or self.disconnected or self._kept_bytes > READ_AHEAD)
+
+    async def pump(self) -> None:
+        """Read on until the disconnect, or until as much is kept as may be."""
+        while self.needs_pump:
+            try:
+                message = await self._read()
+            except Exception:
+                logger.debug("The server's receive failed, which is taken for a disconnect.", exc_info=True)
+                message = {"type": "http.disconnect"}
+                self._note(message)
+            if not self.disconnected:
+                self._kept.append(message)
+                self._kept_bytes += len(message.get("body", b""))
+                self._tell_waiting()
+
+    def disconnect(self) -> None:
+        """Give the app the disconnect from now on: the client has left, or the stream is over."""
+        self.disconnected = True
+        self._tell_waiting()
+
+    def drop_kept(self) -> None:
+        """Forget what the app has not read: its stream was ended, so the disconnect comes next."""
+        self._kept.clear()
+        self._kept_bytes = 0
+
+    async def _read(self) -> Message:
+        self._reading = True
+        try:
+            # Inside a coroutine of ours, as granian returns an awaitable that is none.
+            message = await self._server_receive()
+        finally:
+            self._reading = False
+            self._tell_waiting()
+        self._note(message)
+        return message
+
+    def _note(self, message: Message) -> None:
+        if message["type"] == "http.disconnect":
+            self.disconnect()
+            if self._on_disconnect is not None:
+                self._on_disconnect()
+
+    def _take_kept(self) -> Message:
+        message = self._kept.popleft()
+        self._kept_bytes -= len(message.get("body", b""))
+        if self._wake_pump is not None:
+            self._wake_pump()
+        return message
+
+    def _tell_waiting(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def _wait_for_change(self) -> None:
+        if self._changed is None:
+            self._changed = Event()
+        await self._changed.wait()

@@ -1,0 +1,312 @@
+"""One stream from its start to its end: what to do when time passes, and how it ends, exactly once.
+
+How a stream ends, whatever the reason (the order was tried on sixteen frameworks: cancelling first orphans the
+inner tasks of Quart and Django, raising into the app leaves generators to the garbage collector):
+
+1. nothing of the app's is sent any more;
+2. the app's `receive` gives the disconnect;
+3. the app has a short grace to end by itself;
+4. then its task is cancelled, unless it is past its streaming and runs what comes after, a background task say;
+5. what it raises by then is of no interest to the server.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
+from math import inf
+from typing import cast
+
+import anyio
+
+from . import _ours
+from ._abort import abort_connection
+from ._hooks import Hooks
+from ._lint import Linter, lint_headers
+from ._negotiate import Plan
+from ._options import Options
+from ._receive import Receiver
+from ._runtime import Cancellable
+from ._stats import CloseReason, Recorder, StreamInfo
+from ._stream import Action, Marks, decide, decide_ended
+from ._ticker import Bucket, Ticker
+from ._types import Message, Scope, Send
+from ._writer import ClientGone, Writer
+
+logger = logging.getLogger("sse_mw")
+
+LAST_WORDS = 1.0
+"""Seconds to end a stream in when the server cancels its request."""
+
+
+class Session:
+    """One stream. Its methods are called from the event loop's thread only."""
+
+    __slots__ = ("_app", "_app_through", "_cancelled_at", "_ended_at", "_hooks", "_lifetime", "_options",
+                 "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_streamer", "_ticker",
+                 "bucket", "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
+
+    def __init__(
+        self,
+        scope: Scope,
+        plan: Plan,
+        send: Send,
+        receiver: Receiver,
+        options: Options,
+        ticker: Ticker,
+        app: Cancellable,
+        recorder: Recorder,
+    ) -> None:
+        self._scope = scope
+        self._options = options if plan.pings else replace(options, ping_interval=None)
+        self._pings_allowed = plan.pings
+        self._receiver = receiver
+        self._ticker = ticker
+        self._app = app
+        self._recorder = recorder
+        self._quiet = scope["method"] == "HEAD"
+        self._lifetime = (options.max_duration or inf) * random.uniform(0.9, 1.0)
+        self._streamer = ticker.backend.current_task()
+        self._stop_pump: Callable[[], object] | None = None
+        self._ended_at = 0.0
+        self._app_through = False
+        self._cancelled_at: float | None = None
+        self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout)
+        self.bucket: Bucket | None = None
+        self.started = False
+        self.opened = ticker.now
+        self.reason: CloseReason | None = None
+        self.error: BaseException | None = None
+        linter = Linter() if options.debug and plan.framer is None and plan.pings else None
+        self.writer = Writer(send, ticker, self, plan.framer, linter)
+        self.info = StreamInfo(
+            method=scope["method"],
+            path=scope["path"],
+            client=tuple(scope["client"]) if scope.get("client") else None,
+            http_version=scope.get("http_version", "1.1"),
+            mode=plan.mode.value,
+        )
+
+    # The start
+
+    async def start(self, message: Message) -> None:
+        """Send the head, and for HEAD the end at once."""
+        self._ticker.add(self)
+        self.opened = self._ticker.now
+        if not self._quiet:
+            self._recorder.opened()
+            self._hooks.call("on_open", self._options.on_open, self.info)
+        if self._options.debug:
+            for fault in lint_headers(message["headers"]):
+                logger.warning("Event stream fault: %s", fault)
+        await self.writer.send_start(message)
+        self.started = True
+        if self._quiet:
+            await self._end_ours(CloseReason.COMPLETED)
+            return
+        self._receiver.watch(self.client_left, self._look_soon)
+        if self._pings_allowed and (self._options.retry is not None or self._options.padding):
+            await self.writer.take_turn()
+            await self.writer.send_ours(_ours.opening(self._options))
+
+    # While it is open
+
+    def visit(self, now: float) -> float:
+        """Do what is due at `now`; see `Ticker`."""
+        if self.reason is not None:
+            return self._visit_ended(now)
+        if self.started and self._receiver.needs_pump:
+            self._stop_pump = self._ticker.backend.spawn(self._receiver.pump)
+        decision = decide(self._options, self._lifetime, self._marks(), now)
+        match decision.action:
+            case Action.OPEN:
+                self._send_soon(_ours.opening(self._options) if self._pings_allowed else b"")
+            case Action.PING:
+                self._send_soon(_ours.ping(self._options))
+            case Action.END if decision.reason is CloseReason.SEND_TIMEOUT:
+                self._end(CloseReason.SEND_TIMEOUT)
+                self._give_up_send()
+            case Action.END if decision.reason is not None:
+                self.writer.claim()
+                self._end_with(decision.reason, _ours.farewell(self._options))
+            case _:
+                pass
+        return self._ended_at if self.writer.ended else decision.look_again
+
+    def _marks(self) -> Marks:
+        writer = self.writer
+        return Marks(
+            opened=self.opened,
+            app_sent=writer.app_sent,
+            ours_sent=writer.ours_sent,
+            sending_since=writer.busy_since,
+            head_only=writer.head_only,
+            at_boundary=writer.at_boundary or not self._pings_allowed,
+        )
+
+    def _send_soon(self, block: bytes) -> None:
+        self.writer.claim()
+        self.writer.pings += 1
+        self._ticker.backend.spawn(self.writer.send_ours, block)
+
+    def _look_soon(self) -> None:
+        self._ticker.revisit(self, self._ticker.now)
+
+    # The end
+
+    def completed(self) -> None:
+        """The app has sent its last message."""
+        self._end(CloseReason.COMPLETED)
+
+    def client_left(self) -> None:
+        """The disconnect has come, or a send has failed."""
+        self._end(CloseReason.CLIENT_LEFT)
+
+    def _end(self, reason: CloseReason) -> None:
+        if self.reason is not None:
+            return
+        self.reason = reason
+        self._ended_at = self._ticker.backend.time()
+        self.writer.end()
+        if reason is not CloseReason.CLIENT_LEFT:
+            self._receiver.drop_kept()
+        self._receiver.disconnect()
+        self._ticker.revisit(self, self._ended_at)
+        if not self._quiet:
+            self._recorder.closed(reason, self.writer.pings)
+            self.info = self._final_info(reason)
+            self._hooks.call("on_close", self._options.on_close, self.info)
+
+    def _final_info(self, reason: CloseReason) -> StreamInfo:
+        writer = self.writer
+        return replace(
+            self.info,
+            reason=reason,
+            error=self.error,
+            duration=self._ended_at - self.opened,
+            messages=writer.messages,
+            pings=writer.pings,
+        )
+
+    def _give_up_send(self) -> None:
+        self.writer.abandon()
+        if abort_connection(self._scope):
+            logger.info("%s read nothing for send_timeout; its connection was reset.", self.info.client)
+        else:
+            logger.warning("%s read nothing for send_timeout; its stream was ended, but its connection could not be "
+                           "reset, so the server holds what is unsent.", self.info.client)  # fmt: skip
+
+    async def _end_ours(self, reason: CloseReason, block: bytes = b"") -> None:
+        """End a stream whose client is there, once the send under way is through."""
+        with anyio.move_on_after(self._options.send_timeout):
+            await self.writer.take_turn()
+            if self.reason is None:
+                self._end_with(reason, block)
+            else:
+                self.writer.release()
+
+    def _end_with(self, reason: CloseReason, block: bytes) -> None:
+        """With the turn: a last block of ours, and the end of the body.
+
+        A task of its own sends it: a last send must not be cancelled, whatever becomes of the app.
+        """
+        self._end(reason)
+        wanted = block and self._pings_allowed and self.writer.at_boundary and not self._quiet
+        self._ticker.backend.spawn(partial(self.writer.send_ours, block if wanted else b"", last=True))
+
+    def _visit_ended(self, now: float) -> float:
+        if self._app_through:
+            return inf
+        decision = decide_ended(self._ended_at, self._cancelled_at, self._options.cleanup_timeout, now)
+        if decision.action is Action.CANCEL:
+            self._cancelled_at = now
+            self.writer.unpark()
+            if self._is_past_streaming:
+                return inf
+            self._app.cancel()
+        elif decision.action is Action.WARN:
+            logger.warning("The app of %s %s ignored its cancellation for cleanup_timeout.", self.info.method,
+                           self.info.path)  # fmt: skip
+        return decision.look_again
+
+    @property
+    def _is_past_streaming(self) -> bool:
+        """It sent its last message, or the task that streamed is over while the app's own goes on."""
+        return self.writer.app_finished or (
+            self._streamer is not self._app.task and self._ticker.backend.is_finished(self._streamer)
+        )
+
+    # The app's end
+
+    async def app_returned(self) -> None:
+        """The app is through. If its stream is not, that is an error, and the client gets a whole response."""
+        self._app_through = True
+        if self.reason is None:
+            logger.error("The app of %s %s returned without ending its event stream; it was ended for it.",
+                         self.info.method, self.info.path)  # fmt: skip
+            await self._end_ours(CloseReason.ERROR)
+        await self._settle()
+
+    async def app_raised(self, error: Exception) -> bool:
+        """The app failed. Return whether the server is to see the exception: not within a stream."""
+        self._app_through = True
+        if not self.started:
+            self._end(CloseReason.ERROR)
+            return True
+        if self.reason is None:
+            logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
+                         self.info.path, exc_info=error)  # fmt: skip
+            self.error = error
+            await self._end_ours(CloseReason.ERROR, await self._hooks.last_event(self._options.on_error, error))
+        elif self.reason is CloseReason.COMPLETED and not self._quiet:
+            await self._settle()
+            return True
+        elif _is_of_disconnect(error):
+            logger.debug("What the app raised when its client had left.", exc_info=error)
+        else:
+            logger.error("The app of %s %s failed after its event stream had ended.", self.info.method,
+                         self.info.path, exc_info=error)  # fmt: skip
+        await self._settle()
+        return False
+
+    async def app_cancelled(self) -> None:
+        """The app was cancelled: by us, as its stream is over, or by the server, which leaves little time."""
+        self._app_through = True
+        if self._cancelled_at is not None:
+            with anyio.CancelScope(shield=True):
+                await self._settle()
+            return
+        with anyio.move_on_after(LAST_WORDS, shield=True):
+            if self.started:
+                await self._end_ours(CloseReason.CANCELLED)
+            await self._settle()
+        self._end(CloseReason.CANCELLED)
+
+    def forget(self) -> None:
+        """Let go of everything. Called once, when the app is through."""
+        self._end(CloseReason.CANCELLED)  # without effect but for an app that was thrown away
+        self._receiver.unwatch()
+        self._ticker.remove(self)
+        if self._stop_pump is not None:
+            self._stop_pump()
+        self.writer.unpark()
+
+    async def _settle(self) -> None:
+        """Wait for what is still under way, each thing within its own limit."""
+        if self.writer.busy_since is not None:
+            with anyio.move_on_after(self._options.send_timeout) as limit:
+                await self.writer.take_turn()
+                self.writer.release()
+            if limit.cancelled_caught:
+                self._give_up_send()
+        await self._hooks.settle()
+
+
+def _is_of_disconnect(error: BaseException) -> bool:
+    """Whether an exception only says that there is nobody to send to: of ours, ASGI's, anyio's or Starlette's."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_of_disconnect, cast(BaseExceptionGroup[BaseException], error).exceptions))
+    lost = (ClientGone, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+    return isinstance(error, lost) or type(error).__name__ == "ClientDisconnect"

@@ -1,0 +1,118 @@
+"""One look at the time for all streams of an event loop, every `TICK` seconds, instead of a timer for each.
+
+An event stamps `ticker.now` and sets no timer. A stream says when something can be due at the earliest, and is
+visited then; at the visit it reads its stamps and says when to come again. While no stream is open nothing runs.
+"""
+
+import heapq
+import logging
+from itertools import islice
+from math import ceil, inf
+from typing import Protocol
+
+from ._runtime import Backend
+from ._stream import TICK
+
+logger = logging.getLogger("sse_mw")
+
+SLICE = 256
+"""Streams visited in one turn of the loop: ten thousand pings due at once must not stall it."""
+
+Bucket = dict["Visited", None]
+
+
+class Visited(Protocol):
+    """What a ticker looks after."""
+
+    bucket: Bucket | None
+    """Where the ticker keeps it; the ticker's own."""
+
+    def visit(self, now: float) -> float:
+        """Do what is due at `now`; return when to come again, `inf` for never. Must not block."""
+        ...
+
+
+class Ticker:
+    """The shared tick of one event loop. Used from that loop's thread only."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.now = backend.time()
+        self._running = False
+        self._late = False
+        self._count = 0
+        self._buckets: dict[int, Bucket] = {}
+        self._indexes: list[int] = []
+        self._due: Bucket = {}
+
+    def add(self, visited: Visited) -> None:
+        """Visit at the next tick. A stream that ends before has cost one dict entry."""
+        self._count += 1
+        if not self._running:
+            self._running = True
+            self.now = self.backend.time()
+            self.backend.call_later(TICK, self._tick)
+        self._put(visited, int(self.now / TICK) + 1)
+
+    def remove(self, visited: Visited) -> None:
+        """Never visit again. Call once for each `add`."""
+        self._count -= 1
+        self._take(visited)
+
+    def revisit(self, visited: Visited, when: float) -> None:
+        """Visit at the time `when` rather than when it was due."""
+        self._take(visited)
+        if when != inf:
+            self._put(visited, ceil(when / TICK))
+
+    def _put(self, visited: Visited, index: int) -> None:
+        bucket = self._buckets.get(index)
+        if bucket is None:
+            bucket = self._buckets[index] = {}
+            heapq.heappush(self._indexes, index)
+        bucket[visited] = None
+        visited.bucket = bucket
+
+    def _take(self, visited: Visited) -> None:
+        if visited.bucket is not None:
+            del visited.bucket[visited]
+            visited.bucket = None
+
+    def _tick(self) -> None:
+        if not self._count:
+            self._running = False
+            return
+        if self._stalled():
+            self.backend.call_later(0, self._tick)
+            return
+        self._collect_due()
+        self._visit_slice()
+        self.backend.call_later(0 if self._due else TICK, self._tick)
+
+    def _stalled(self) -> bool:
+        """Whether the loop stood still since the last tick. If so, it first gets a turn to do what is ready.
+
+        Otherwise a client that had read all the while would look like one that had stopped.
+        """
+        before, self.now = self.now, self.backend.time()
+        self._late = not self._late and self.now > before + 4 * TICK
+        return self._late
+
+    def _collect_due(self) -> None:
+        current = int(self.now / TICK)
+        while self._indexes and self._indexes[0] <= current:
+            for visited in self._buckets.pop(heapq.heappop(self._indexes)):
+                self._due[visited] = None
+                visited.bucket = self._due
+
+    def _visit_slice(self) -> None:
+        for visited in list(islice(self._due, SLICE)):
+            if visited.bucket is not self._due:
+                continue  # an earlier visit of this slice removed it
+            self._take(visited)
+            try:
+                when = visited.visit(self.now)
+            except Exception:
+                logger.exception("A stream's visit failed; the stream is no longer looked after.")
+                continue
+            self.revisit(visited, when)

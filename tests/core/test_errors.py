@@ -1,0 +1,198 @@
+"""An app that fails in its stream: the client gets a whole response, the log gets the exception, the server nothing."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from sse_mw import ServerSentEvent, SSEMiddleware
+from sse_mw._types import Receive, Scope, Send
+from support.driver import Recorded, body, chunks_app, running, sending, start
+
+pytestmark = pytest.mark.anyio
+
+
+def failing(*chunks: bytes) -> Any:
+    async def script(send: Send) -> None:
+        for chunk in chunks:
+            await send(body(chunk))
+        raise LookupError("secret detail")
+
+    return sending(script)
+
+
+async def test_events_are_delivered_then_a_clean_end_and_one_log_entry(caplog: pytest.LogCaptureFixture) -> None:
+    middleware = Recorded(failing(b"data: 1\n\n", b"data: 2\n\n"))
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.error is None, "daphne and hypercorn break if an exception reaches them now"
+    assert run.send.body == b"data: 1\n\ndata: 2\n\n"
+    assert run.send.complete
+    assert middleware.reasons == ["error"]
+    assert isinstance(middleware.closed[0].error, LookupError)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "secret detail" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("returned", "sent"),
+    [
+        (ServerSentEvent("sorry", event="failed"), b"event: failed\ndata: sorry\n\n"),
+        ("sorry", b"data: sorry\n\n"),
+        (None, b""),
+    ],
+)
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_on_error_may_give_a_last_event(returned: Any, sent: bytes, asynchronous: bool) -> None:
+    errors = []
+
+    def on_error(error: BaseException) -> Any:
+        errors.append(error)
+        return returned
+
+    async def on_error_async(error: BaseException) -> Any:
+        await anyio.sleep(1)
+        return on_error(error)
+
+    middleware = SSEMiddleware(failing(b"data: 1\n\n"), on_error=on_error_async if asynchronous else on_error)
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.send.body == b"data: 1\n\n" + sent
+    assert run.send.complete
+    assert [str(error) for error in errors] == ["secret detail"]
+
+
+@pytest.mark.parametrize("broken", [lambda error: 1 / 0, lambda error: {"unknown": 1}])
+async def test_a_broken_on_error_is_logged_and_the_stream_ends_cleanly(
+    broken: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(SSEMiddleware(failing(b"data: 1\n\n"), on_error=broken)) as run:
+        await run.finish()
+    assert run.send.body == b"data: 1\n\n"
+    assert run.send.complete
+    assert "on_error failed" in caplog.text
+
+
+async def test_a_last_event_never_melts_into_an_unfinished_one() -> None:
+    async with running(SSEMiddleware(failing(b"data: unfin"), on_error=lambda error: "last")) as run:
+        await run.finish()
+    assert run.send.body == b"data: unfin"
+    assert run.send.complete
+
+
+async def test_an_app_that_returns_mid_stream_is_ended_for_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n"))
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.send.complete
+    assert middleware.reasons == ["error"]
+    assert caplog.text.count("returned without ending its event stream") == 1
+
+
+async def test_the_apps_own_error_middleware_sees_the_exception() -> None:
+    seen: list[Exception] = []
+
+    async def endpoint(request: Request) -> StreamingResponse:
+        async def events() -> AsyncIterator[bytes]:
+            yield b"data: 1\n\n"
+            raise LookupError
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    inner = Starlette(routes=[Route("/", endpoint)])
+
+    async def error_middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await inner(scope, receive, send)
+        except* LookupError as group:
+            seen.extend(group.exceptions)
+            raise
+
+    async with running(SSEMiddleware(error_middleware)) as run:
+        await run.finish()
+    assert len(seen) == 1
+    assert run.send.complete
+    assert run.error is None
+
+
+async def test_an_exception_after_the_stream_is_the_servers_as_without_us() -> None:
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n", more=False))
+        raise LookupError
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        await run.finish()
+    assert isinstance(run.error, LookupError)
+    assert middleware.reasons == ["completed"]
+
+
+async def test_a_failure_in_the_cleanup_after_a_disconnect_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(send: Send) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise LookupError("a bug")
+
+    async with running(SSEMiddleware(sending(script))) as run:
+        await anyio.sleep(1)
+        run.disconnect()
+        await run.finish()
+    assert run.error is None
+    assert "a bug" in caplog.text
+    assert caplog.text.count("failed after its event stream had ended") == 1
+
+
+async def test_a_bad_header_is_told_to_the_app_and_the_server() -> None:
+    middleware = Recorded(chunks_app(b"data: x\n\n"))
+    async with running(middleware) as run:
+        run.send.fail(ValueError("bad header"))
+        await run.finish()
+    assert str(run.error) == "bad header"
+    assert middleware.reasons == ["error"]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_request_that_the_server_cancels_is_ended_and_stays_cancelled(begun: bool) -> None:
+    ended = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            await send(start())
+            await send(body(b"data: 1\n\n"))
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    middleware = Recorded(app)
+    async with running(lambda scope, receive, send: cancelled(middleware, scope, receive, send)) as run:
+        await run.finish(2)
+    assert run.result == "cancelled"
+    assert ended == [True]
+    assert run.send.complete == begun
+    assert middleware.reasons == (["cancelled"] if begun else [])
+
+
+async def cancelled(app: Any, scope: Scope, receive: Receive, send: Send) -> str:
+    with anyio.move_on_after(1) as scope_:
+        await app(scope, receive, send)
+    assert scope_.cancelled_caught
+    return "cancelled"
+
+
+async def test_a_server_that_cancels_a_stuck_stream_is_not_kept_waiting() -> None:
+    middleware = Recorded(chunks_app(b"data: x\n\n", b"data: y\n\n", gap=0.5))
+    async with running(lambda scope, receive, send: cancelled(middleware, scope, receive, send)) as run:
+        await run.send.wait_for_bytes(b"x")
+        run.send.block()
+        await run.finish(3)
+    assert middleware.reasons == ["cancelled"]

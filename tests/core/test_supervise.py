@@ -1,0 +1,285 @@
+"""An app's own event stream: headers, opening, pings, and that nothing of ours ever gets into an event."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from sse_mw import ServerSentEvent, SSEMiddleware
+from sse_mw._types import Message, Receive, Scope, Send
+from support.driver import Recorded, body, chunks_app, running, sending, start
+
+pytestmark = pytest.mark.anyio
+
+
+async def deliver(send: Send, message: Message) -> None:
+    await send(message)
+
+
+async def headers_of(*given: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    async with running(SSEMiddleware(chunks_app(b"data: x\n\n", headers=list(given)))) as run:
+        await run.finish()
+    headers: list[tuple[bytes, bytes]] = run.send.start["headers"]
+    return headers
+
+
+async def test_what_a_stream_must_not_have_is_dropped_and_what_it_needs_is_added() -> None:
+    assert await headers_of(
+        (b"Content-Type", b"Text/Event-Stream; charset=utf-8"),
+        (b"content-length", b"9"),
+        (b"etag", b"x"),
+        (b"Connection", b"keep-alive, X-Hop"),
+        (b"keep-alive", b"5"),
+        (b"transfer-encoding", b"chunked"),
+        (b"x-hop", b"dropped"),
+        (b"set-cookie", b"a=1"),
+        (b"set-cookie", b"b=2"),
+    ) == [
+        (b"Content-Type", b"Text/Event-Stream; charset=utf-8"),
+        (b"set-cookie", b"a=1"),
+        (b"set-cookie", b"b=2"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+    ]
+
+
+async def test_the_apps_own_cache_and_buffer_headers_stand() -> None:
+    given = [(b"content-type", b"text/event-stream"), (b"Cache-Control", b"max-age=1"), (b"X-Accel-Buffering", b"yes")]
+    assert await headers_of(*given) == given
+
+
+async def test_messages_of_a_stream_are_handed_on_object_by_object() -> None:
+    messages = [body(b"data: 1\n\n"), body(b"data:"), body(b""), body(b" 2\n\n"), body(b"data: 3\n\n", more=False)]
+
+    async def script(send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        await run.finish()
+    assert [id(message) for message in run.send.messages[1:]] == [id(message) for message in messages]
+    assert middleware.reasons == ["completed"]
+    info = middleware.closed[0]
+    assert (info.mode, info.messages, info.pings) == ("supervise", 5, 0)
+
+
+async def test_a_silent_stream_opens_with_a_comment_at_once() -> None:
+    async with running(SSEMiddleware(chunks_app(end=False))) as run:
+        await run.send.wait_for(2)
+        assert run.send.chunks == [b":\n\n"]
+        assert run.send.times[1] - run.send.times[0] <= 0.05
+
+
+async def test_a_stream_that_speaks_at_once_has_nothing_added() -> None:
+    async with running(SSEMiddleware(chunks_app(b"data: 1\n\n", end=False))) as run:
+        await anyio.sleep(1)
+        assert run.send.body == b"data: 1\n\n"
+
+
+async def test_pings_go_out_when_nothing_was_sent_for_an_interval() -> None:
+    async with running(SSEMiddleware(chunks_app(b"data: 1\n\n", end=False), ping_interval=5)) as run:
+        await anyio.sleep(16)
+        assert run.send.body == b"data: 1\n\n" + b": ping\n\n" * 3
+        gaps = [late - early for early, late in zip(run.send.times[1:], run.send.times[2:], strict=False)]
+        assert all(5 <= gap <= 5.08 for gap in gaps), gaps
+
+
+async def test_a_busy_stream_gets_no_pings_and_the_interval_starts_anew_with_each_event() -> None:
+    app = chunks_app(*[b"data: x\n\n"] * 5, gap=4, end=False)
+    async with running(SSEMiddleware(app, ping_interval=5)) as run:
+        await anyio.sleep(20.1)
+        assert b"ping" not in run.send.body
+        await anyio.sleep(5)
+        assert run.send.body.endswith(b"data: x\n\n: ping\n\n")
+
+
+async def test_an_app_that_pings_by_itself_is_not_pinged_twice() -> None:
+    app = chunks_app(*[b": own\n\n"] * 5, gap=15, end=False)
+    async with running(SSEMiddleware(app, ping_interval=15.5)) as run:
+        await anyio.sleep(76)
+        assert run.send.body == b":\n\n" + b": own\n\n" * 5
+
+
+@pytest.mark.parametrize("pieces", [(b"data: he", b"llo\n", b"\n"), (b"data: \xe2", b"\x82\xac\n", b"\n"),
+                                    (b"data: x\r\n\r", b"\n"), (b"id: 1\n", b"data: x\n", b"\n")])  # fmt: skip
+async def test_no_ping_enters_an_event_that_is_sent_in_pieces(pieces: tuple[bytes, ...]) -> None:
+    async with running(SSEMiddleware(chunks_app(*pieces, gap=20, end=False), ping_interval=5)) as run:
+        await anyio.sleep(75)
+        whole = b"".join(pieces)
+        assert whole in run.send.body
+        assert run.send.body.startswith(b":\n\n: ping\n\n: ping\n\n: ping\n\n" + whole)
+        assert run.send.body.endswith(b"ping\r\n\r\n" if b"\r" in whole else b"ping\n\n")
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n"])
+async def test_a_ping_has_the_streams_own_line_ends(end: bytes) -> None:
+    event = b"data: x" + end + end
+    async with running(SSEMiddleware(chunks_app(event, end=False), ping_interval=5)) as run:
+        await anyio.sleep(6)
+        assert run.send.body == event + b": ping" + end + end
+
+
+@pytest.mark.parametrize(
+    ("ping", "sent"),
+    [
+        ("ping", b"event: ping\ndata: \n\n"),
+        (ServerSentEvent({"a": 1}, event="beat"), b'event: beat\ndata: {"a":1}\n\n'),
+        ({"comment": "hi"}, b": hi\n\n"),
+        (b": hi\n", b": hi\n"),
+        (lambda: {"event": "t", "data": "now"}, b"event: t\ndata: now\n\n"),
+        (lambda: 1 / 0, b": ping\n\n"),
+        (lambda: b"data: unfinished", b": ping\n\n"),
+    ],
+)
+async def test_a_ping_can_be_of_any_form(ping: Any, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    app = chunks_app(b"data: x\n\n", end=False)
+    async with running(SSEMiddleware(app, ping_interval=5, ping_event=ping)) as run:
+        await anyio.sleep(6)
+        assert run.send.body == b"data: x\n\n" + sent
+    assert ("ping_event" in caplog.text) == (callable(ping) and sent == b": ping\n\n")
+
+
+async def test_pings_can_be_switched_off() -> None:
+    async with running(SSEMiddleware(chunks_app(end=False), ping_interval=None)) as run:
+        await anyio.sleep(100)
+        assert run.send.body == b":\n\n"
+
+
+async def test_padding_fills_the_opening_and_each_ping() -> None:
+    app = chunks_app(b"data: x\n\n", gap=1, end=False)
+    async with running(SSEMiddleware(app, ping_interval=5, padding=2048)) as run:
+        await anyio.sleep(7)
+        opening, event, ping = run.send.chunks
+        assert (len(opening), len(ping)) == (2048 + 3, 2048 + 8)
+        assert opening == b":" + b" " * 2046 + b"\n:\n\n"
+        assert event == b"data: x\n\n"
+
+
+async def test_retry_is_the_first_field_of_the_stream() -> None:
+    async with running(SSEMiddleware(chunks_app(b"data: x\n\n"), retry=1500)) as run:
+        await run.finish()
+        assert run.send.body == b"retry: 1500\n\ndata: x\n\n"
+
+
+@pytest.mark.parametrize("pieces", [(b"\xef\xbb\xbfdata: x\n\n",), (b"\xef", b"\xbb", b"\xbfdata: x\n\n"),
+                                    (b"", b"\xef\xbb\xbf", b"data: x\n\n")])  # fmt: skip
+async def test_a_bom_stays_first_or_goes(pieces: tuple[bytes, ...]) -> None:
+    """After an opening comment it would be part of the first field's name, which the standard ignores."""
+    async with running(SSEMiddleware(chunks_app(*pieces))) as run:
+        await run.finish()
+        assert run.send.body == b"\xef\xbb\xbfdata: x\n\n"
+    async with running(SSEMiddleware(chunks_app(*pieces, gap=1))) as run:
+        await run.finish()
+        assert run.send.body == b":\n\ndata: x\n\n"
+
+
+async def test_what_only_begins_like_a_bom_is_kept() -> None:
+    async with running(SSEMiddleware(chunks_app(b"\xef\xbb", gap=1))) as run:
+        await run.finish()
+        assert run.send.body == b":\n\n\xef\xbb"
+
+
+async def test_nothing_is_put_into_a_body_that_something_inside_has_compressed() -> None:
+    headers = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")]
+    middleware = Recorded(chunks_app(b"\x1f\x8b..\n\n", gap=100, headers=headers), ping_interval=5, retry=1, padding=99)
+    async with running(middleware) as run:
+        await run.send.wait_for(2)
+        assert run.send.times[1] < 0.1, "the head leaves at once even so"
+        await run.finish(200)
+        assert run.send.body == b"\x1f\x8b..\n\n"
+
+
+async def test_a_ping_and_the_apps_sends_take_turns() -> None:
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n"))
+        await anyio.sleep(5.5)  # a ping is under way, and the client does not read
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(deliver, send, body(b"data: 2\n\n"))
+            await anyio.sleep(0.1)
+            tasks.start_soon(deliver, send, body(b"data: 3\n\n"))
+            await anyio.sleep(0.1)
+            tasks.start_soon(deliver, send, body(b"data: 4\n\n"))
+        await send(body(b"", more=False))
+
+    async with running(SSEMiddleware(sending(script), ping_interval=5)) as run:
+        await run.send.wait_for(2)
+        run.send.block()
+        await anyio.sleep(10)
+        run.send.unblock()
+        await run.finish()
+    assert run.send.body == b"data: 1\n\n: ping\n\ndata: 2\n\ndata: 3\n\ndata: 4\n\n"
+    assert run.send.most_concurrent == 1
+
+
+async def test_a_sender_that_gives_up_its_turn_leaves_the_others_theirs() -> None:
+    async def script(send: Send) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(deliver, send, body(b"data: 1\n\n"))
+            await anyio.sleep(0.1)
+            with anyio.move_on_after(1):
+                await send(body(b"data: given up\n\n"))
+            tasks.start_soon(deliver, send, body(b"data: 2\n\n"))
+        await send(body(b"", more=False))
+
+    async with running(SSEMiddleware(sending(script))) as run:
+        await run.send.wait_for(1)
+        run.send.block()
+        await anyio.sleep(5)
+        run.send.unblock()
+        await run.finish()
+    assert run.send.body == b"data: 1\n\ndata: 2\n\n"
+
+
+async def test_no_ping_follows_a_send_that_was_cancelled_until_the_next_event() -> None:
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n"))
+        await anyio.sleep(1)
+        run.send.block()
+        with anyio.move_on_after(1):
+            await send(body(b"data: half"))
+        run.send.unblock()
+        await anyio.sleep(20)
+        await send(body(b"\n\n"))
+        await anyio.sleep_forever()
+
+    async with running(SSEMiddleware(sending(script), ping_interval=5)) as run:
+        await anyio.sleep(28)
+        assert run.send.body == b"data: 1\n\n\n\n: ping\n\n"
+
+
+async def test_a_second_start_is_dropped_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"data: 1\n\n"))
+        await send(start(500))
+        await send(start(500))
+        await send(body(b"", more=False))
+
+    async with running(SSEMiddleware(app)) as run:
+        await run.finish()
+    assert run.send.types == ["http.response.start", "http.response.body", "http.response.body"]
+    assert caplog.text.count("second time") == 1
+
+
+async def test_trailers_end_a_stream_that_announces_them() -> None:
+    trailers = {"type": "http.response.trailers", "headers": [(b"x", b"y")], "more_trailers": False}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({**start(), "trailers": True})
+        await send(body(b"data: 1\n\n", more=False))
+        assert middleware.reasons == []
+        await send(trailers)
+
+    middleware = Recorded(app)
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.send.messages[-1] is trailers
+    assert middleware.reasons == ["completed"]
+
+
+async def test_debug_mode_names_the_faults_of_a_stream(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(SSEMiddleware(chunks_app(b"id: a\x00b\ndta: x\n\n", b"data: cut"), debug=True)) as run:
+        await run.finish()
+    assert run.send.body == b"id: a\x00b\ndta: x\n\ndata: cut", "named, not changed"
+    assert caplog.text.count("Event stream fault") == 3

@@ -1,0 +1,1 @@
+"""What the tests share: virtual time, ASGI fakes, real servers, a raw client."""
