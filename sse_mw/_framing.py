@@ -84,8 +84,6 @@ class LineFramer:
         out = self._take(self._text.decode(b"", True))
         rest = "".join(self._partial)
         self._partial, self._length = [], 0
-        if self._too_long:
-            _refuse_line()
         return out + self._event(rest) if rest else out
 
     def _take(self, text: str) -> bytes:

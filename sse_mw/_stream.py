@@ -7,7 +7,8 @@ The rules:
    and for an event boundary (that for at most `BOUNDARY_WAIT`), so that the client gets whole events and a `retry:`.
 3. A stream whose head alone has been sent gets an opening comment: some servers and proxies hold the head until
    the first body bytes.
-4. A ping is due when nothing was *sent* for `ping_interval`, and goes out at an event boundary only.
+4. A ping is due when nothing was *sent* for `ping_interval`, and goes out at an event boundary only. It comes a little
+   late, so that an app that pings at the same interval always comes first, and no client gets two.
 5. A stream that has ended leaves its app `DISCONNECT_GRACE` to end by itself, then it is cancelled; if it
    is still there `cleanup_timeout` later, that is said once.
 """
@@ -24,6 +25,9 @@ TICK = 0.02
 
 DISCONNECT_GRACE = 0.01
 """Seconds between telling the app that the client left and cancelling it: with two ticks well within 100 ms."""
+
+HEAD_START = 0.1
+"""Seconds that an app's own ping may be later than ours would be; a twentieth of the interval at most."""
 
 BOUNDARY_WAIT = 5.0
 """Seconds that an ending waits for the app to finish the event it is in."""
@@ -76,15 +80,16 @@ def decide(options: Options, lifetime: float, marks: Marks, now: float) -> Decis
         return Decision(Action.NONE, look_again)
     if marks.head_only:
         return Decision(Action.OPEN, look_again)
-    if options.ping_interval is None or now < _last_sent(marks) + options.ping_interval:
+    if options.ping_interval is None or now < max(marks.app_sent, marks.ours_sent) + _patience(options.ping_interval):
         return Decision(Action.NONE, look_again)
     if not marks.at_boundary:
         return Decision(Action.NONE, now + TICK)
     return Decision(Action.PING, min(look_again, now + options.ping_interval))
 
 
-def _last_sent(marks: Marks) -> float:
-    return max(marks.app_sent, marks.ours_sent)
+def _patience(ping_interval: float) -> float:
+    """Seconds from the last send's mark, which may be a tick old, to a ping."""
+    return ping_interval + TICK + min(HEAD_START, ping_interval / 20)
 
 
 def _ending(options: Options, lifetime: float, marks: Marks, now: float) -> Decision | None:
@@ -114,7 +119,8 @@ def _next_deadline(options: Options, lifetime: float, marks: Marks, now: float) 
     if options.idle_timeout is not None:
         deadlines.append((marks.app_sent if marks.sending_since is None else now) + options.idle_timeout)
     if options.ping_interval is not None:
-        deadlines.append((_last_sent(marks) if marks.sending_since is None else now) + options.ping_interval)
+        last_sent = max(marks.app_sent, marks.ours_sent) if marks.sending_since is None else now
+        deadlines.append(last_sent + _patience(options.ping_interval))
     return min(deadlines)
 
 

@@ -23,7 +23,7 @@ def encode_data(text: str) -> bytes:
     try:
         return f"data: {text}\n\n".encode()
     except UnicodeEncodeError as error:
-        raise _lone_surrogate("data", error) from error
+        raise _lone_surrogate(error, {"data": text}) from error
 
 
 def encode_event(
@@ -50,9 +50,9 @@ def encode_event(
         block += f"retry: {retry}\n"
     try:
         return f"{block}\n".encode()
-    except UnicodeEncodeError:
-        _blame_surrogate({"comment": comment, "event": event, "data": data, "id": id})
-        raise
+    except UnicodeEncodeError as error:
+        texts = {"comment": comment, "event": event, "data": data, "id": id}
+        raise _lone_surrogate(error, texts) from error
 
 
 def _split(prefix: str, text: str) -> str:
@@ -67,19 +67,13 @@ def _split(prefix: str, text: str) -> str:
     return text.replace("\n", f"\n{prefix}")
 
 
-def _blame_surrogate(texts: dict[str, str | None]) -> None:
-    for field, text in texts.items():
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError as error:
-            raise _lone_surrogate(field, error) from error
-
-
-def _lone_surrogate(field: str, error: UnicodeEncodeError) -> InvalidEvent:
-    code = ord(error.object[error.start])
+def _lone_surrogate(error: UnicodeEncodeError, texts: dict[str, str | None]) -> InvalidEvent:
+    culprit = error.object[error.start]
+    # In the wire's order: a field before it that held the same would have failed first.
+    field, text = next((field, text) for field, text in texts.items() if text and culprit in text)
     return InvalidEvent(
-        f"{field}: lone surrogate U+{code:04X} at position {error.start} has no UTF-8 form; decode "
-        'the text with errors="replace" where it enters the program'
+        f"{field}: lone surrogate U+{ord(culprit):04X} at position {text.index(culprit)} has no UTF-8 form; "
+        'decode the text with errors="replace" where it enters the program'
     )
 
 

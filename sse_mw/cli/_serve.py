@@ -31,6 +31,9 @@ from ._settings import Settings
 
 Group: TypeAlias = BaseExceptionGroup[BaseException]
 
+GRACE = 2.5
+"""Seconds for open requests after the signal: less than hypercorn's own three, which cut the connection."""
+
 HERE = "asgi:sse_mw.cli._serve:from_environment()"
 """hypercorn evaluates what stands after the module, so that an import alone builds nothing."""
 
@@ -152,14 +155,51 @@ def _serve(backend: str) -> Callable[..., Any]:
 
 
 async def _until_signalled(serve: Callable[..., Any], app: ASGIApp, config: Config, ready: Callable[[], None]) -> None:
+    requests = Requests(app)
+    signalled = anyio.Event()
+
     async def trigger() -> None:
         # hypercorn awaits this once the application has started and the sockets accept.
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             ready()
             async for _ in signals:
+                signalled.set()
                 return
 
-    await serve(app, config, shutdown_trigger=trigger, mode="asgi")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(requests.end_after, signalled, GRACE)
+        await serve(requests, config, shutdown_trigger=trigger, mode="asgi")
+        tasks.cancel_scope.cancel()
+
+
+class Requests:
+    """Passes each request on to the application, and ends those that are left some time after the signal.
+
+    hypercorn on asyncio waits for its server to close before its own `graceful_timeout` starts to run; since
+    Python 3.12 that waits for every connection, and so for as long as a client keeps its stream open.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._open: set[anyio.CancelScope] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        with anyio.CancelScope() as request:
+            self._open.add(request)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._open.discard(request)
+
+    async def end_after(self, signalled: anyio.Event, grace: float) -> None:
+        """Cancel what is left `grace` seconds after the signal."""
+        await signalled.wait()
+        await anyio.sleep(grace)
+        for request in self._open:
+            request.cancel()
 
 
 def serve_workers(settings: Settings, config: Config) -> int:

@@ -79,10 +79,10 @@ async def test_a_stream_that_speaks_at_once_has_nothing_added() -> None:
 
 async def test_pings_go_out_when_nothing_was_sent_for_an_interval() -> None:
     async with running(SSEMiddleware(chunks_app(b"data: 1\n\n", end=False), ping_interval=5)) as run:
-        await anyio.sleep(16)
+        await anyio.sleep(17)
         assert run.send.body == b"data: 1\n\n" + b": ping\n\n" * 3
         gaps = [late - early for early, late in zip(run.send.times[1:], run.send.times[2:], strict=False)]
-        assert all(5 <= gap <= 5.08 for gap in gaps), gaps
+        assert all(5 <= gap <= 5.2 for gap in gaps), gaps
 
 
 async def test_a_busy_stream_gets_no_pings_and_the_interval_starts_anew_with_each_event() -> None:
@@ -90,7 +90,7 @@ async def test_a_busy_stream_gets_no_pings_and_the_interval_starts_anew_with_eac
     async with running(SSEMiddleware(app, ping_interval=5)) as run:
         await anyio.sleep(20.1)
         assert b"ping" not in run.send.body
-        await anyio.sleep(5)
+        await anyio.sleep(5.2)
         assert run.send.body.endswith(b"data: x\n\n: ping\n\n")
 
 
@@ -105,7 +105,7 @@ async def test_an_app_that_pings_by_itself_is_not_pinged_twice() -> None:
                                     (b"data: x\r\n\r", b"\n"), (b"id: 1\n", b"data: x\n", b"\n")])  # fmt: skip
 async def test_no_ping_enters_an_event_that_is_sent_in_pieces(pieces: tuple[bytes, ...]) -> None:
     async with running(SSEMiddleware(chunks_app(*pieces, gap=20, end=False), ping_interval=5)) as run:
-        await anyio.sleep(75)
+        await anyio.sleep(77)
         whole = b"".join(pieces)
         assert whole in run.send.body
         assert run.send.body.startswith(b":\n\n: ping\n\n: ping\n\n: ping\n\n" + whole)

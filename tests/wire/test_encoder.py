@@ -283,6 +283,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"comment": "\udfff"}, "comment: lone surrogate"),
     ({"data": b"a"}, "data: bytes (b'a') is not text; decode it first"),
     ({"data": bytearray(b"a")}, "data: bytearray"),
+    ({"id": NoName()}, "id: object ("),
+    ({"comment": "a", "event": "b", "id": "cd\udfff", "data": "\n"}, "id: lone surrogate U+DFFF at position 2"),
     ({"data": memoryview(b"a")}, "data: memoryview"),
     ({"data": Hostile()}, "data: Hostile (its repr fails) has no JSON form"),
     ({"event": "x" * 10**7 + "\n"}, "event: str ('xxx"),

@@ -226,7 +226,8 @@ def test_no_charset_and_no_bytes_make_a_framer_fail(charset: str, body: bytes, w
 @given(st.text())
 def test_no_content_type_makes_a_framer_fail(content_type: str) -> None:
     assert decoded(run(make_framer("chunks", content_type), [b"a"])) == ["a"]
-    assert decoded(run(make_framer("lines", f"text/plain; charset={content_type}"), [b"a\n"])) in (["a"], ["\ufffd"])
+    # Some digits are the name of a code page, in which these bytes are another character.
+    assert len(decoded(run(make_framer("lines", f"text/plain; charset={content_type}"), [b"a\n"]))) == 1
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
