@@ -42,7 +42,7 @@ class SSEMiddleware:
             the body, or `"chunks"`, one for each of its body messages. Keys are media types (`application/x-ndjson`,
             `text/*`), for clients that send `Accept: text/event-stream`, or path patterns (`/legacy/*`), for all
             clients; the value of a path pattern may be a mapping of media types in turn, for clients that ask.
-            The first key that matches decides.
+            The first that matches response and client decides.
         on_open: Called with a `StreamInfo` before a stream starts.
         on_close: Called with a `StreamInfo` when a stream has ended: once, whatever ended it.
             Either hook may be a coroutine function. What they raise is logged and has no other effect.

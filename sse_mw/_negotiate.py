@@ -65,13 +65,16 @@ def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...]) -> Pla
 def _negotiate_frame(
     scope: Scope, start: Message, headers: Headers, content_type: str, rules: tuple[FrameRule, ...]
 ) -> Plan | None:
+    """By the first rule that matches the response, and the request where the rule is for clients that ask."""
     media_type = content_type.partition(";")[0].strip().lower()
-    rule = next((rule for rule in rules if _matches(rule, scope["path"], media_type)), None)
-    if rule is None or _is_coded(headers):
+    matching = [rule for rule in rules if _matches(rule, scope["path"], media_type)]
+    if not matching or _is_coded(headers):
         return None
-    varied = _vary(headers) if rule.asks else headers
-    if rule.asks and not accepts_event_stream(scope["headers"]):
-        # A cache must not give this answer to a client that does ask for an event stream.
+    # A cache must not give one client the answer of another that asked for something else.
+    varied = _vary(headers) if any(rule.asks for rule in matching) else headers
+    asked = accepts_event_stream(scope["headers"])
+    rule = next((rule for rule in matching if asked or not rule.asks), None)
+    if rule is None:
         return Plan(Mode.PASS, _with_headers(start, varied))
     framed = [CONTENT_TYPE, *(pair for pair in varied if pair[0].lower() != b"content-type")]
     framer = make_framer(rule.mode, content_type)

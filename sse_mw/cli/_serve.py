@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeAlias, cast
 
 import anyio
+from anyio.abc import TaskStatus
 from hypercorn.config import Config
 from hypercorn.run import run
 from hypercorn.utils import LifespanFailureError, LifespanTimeoutError
@@ -155,21 +156,32 @@ def _serve(backend: str) -> Callable[..., Any]:
 
 
 async def _until_signalled(serve: Callable[..., Any], app: ASGIApp, config: Config, ready: Callable[[], None]) -> None:
-    requests = Requests(app)
-    signalled = anyio.Event()
+    requests, signalled = Requests(app), anyio.Event()
 
     async def trigger() -> None:
         # hypercorn awaits this once the application has started and the sockets accept.
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            ready()
-            async for _ in signals:
-                signalled.set()
-                return
+        ready()
+        await signalled.wait()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(requests.end_after, signalled, GRACE)
+    async def serving() -> None:
         await serve(requests, config, shutdown_trigger=trigger, mode="asgi")
         tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_watch_signals, signalled, requests)
+        # In a task of its own: hypercorn cancels its task to end it, which the task group would take for its own.
+        tasks.start_soon(serving)
+
+
+async def _watch_signals(signalled: anyio.Event, requests: "Requests", *, task_status: TaskStatus[None]) -> None:
+    """The first signal ends the server; the open requests have until the second, or `GRACE`."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        await anext(signals)
+        signalled.set()
+        with anyio.move_on_after(GRACE):
+            await anext(signals)
+        requests.end()
 
 
 class Requests:
@@ -194,10 +206,8 @@ class Requests:
             finally:
                 self._open.discard(request)
 
-    async def end_after(self, signalled: anyio.Event, grace: float) -> None:
-        """Cancel what is left `grace` seconds after the signal."""
-        await signalled.wait()
-        await anyio.sleep(grace)
+    def end(self) -> None:
+        """Cancel what is left."""
         for request in self._open:
             request.cancel()
 

@@ -84,6 +84,19 @@ def test_it_ends_cleanly_with_streams_open(run: Run, arguments: tuple[str, ...])
     assert "Traceback" not in server.output()
 
 
+@pytest.mark.parametrize("worker_class", ["asyncio", "uvloop", "trio"])
+def test_a_second_signal_ends_the_open_streams_at_once(run: Run, worker_class: str) -> None:
+    server = run("run_apps:app", "--worker-class", worker_class)
+    with server.connect().request(path="/silent") as client:
+        client.read_until(b"data: only\n\n")
+        server.signal(signal.SIGINT)
+        client.expect_silence(0.5)
+        server.signal(signal.SIGINT)
+        assert client.read_end(within=1.0) == "complete"
+        assert server.wait() == 0
+    assert "Traceback" not in server.output()
+
+
 def test_one_line_tells_the_url(run: Run) -> None:
     server = run("run_apps:app")
     lines = [line for line in server.output().splitlines() if "http" in line]

@@ -26,9 +26,7 @@ APP_STEPS = st.lists(
     max_size=6,
 )
 APP_ENDS = st.sampled_from(["last", "return", "raise", "sleep", "swallow"])
-FATES = st.lists(
-    st.tuples(st.sampled_from(["leave", "block", "unblock", "break", "cancel"]), MOMENTS), max_size=4
-)
+FATES = st.lists(st.tuples(st.sampled_from(["leave", "block", "unblock", "break", "cancel"]), MOMENTS), max_size=4)
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
