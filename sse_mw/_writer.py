@@ -234,8 +234,8 @@ class Writer:
             message = {"type": BODY, "body": body, "more_body": more}
         await self._hand_over(message)
         if body:
-            self._begun = True
             self.head_only = False
+            self._begun = True
             self.tail = (bytes(self.tail[-3:]) + body)[-4:]
             self._plain = not self.ended and self.framer is None and self._lint is None
         self.app_sent = self._ticker.now
@@ -263,6 +263,7 @@ class Writer:
         if more and len(start) < len(BOM) and BOM.startswith(start):
             self._held = start
             return b""
+        self._begun = True
         return start.removeprefix(BOM)
 
     async def _hand_over(self, message: Message) -> None:

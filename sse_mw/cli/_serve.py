@@ -1,24 +1,18 @@
 """Build the wrapped application and serve it on hypercorn: in this process, or in workers of their own.
 
-Both ways end cleanly. In this process the signals are ours, since hypercorn on trio knows Ctrl-C alone.
-With workers they are hypercorn's: it starts each by `spawn`, and each builds its application from the
-settings in the environment (`from_environment`), because an application cannot be sent to a process.
+hypercorn starts each worker by `spawn`, and each builds its application from the settings in the environment
+(`from_environment`), because an application cannot be sent to a process.
 """
 
 import asyncio
 import logging
-import multiprocessing
-import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from multiprocessing.process import BaseProcess
 from typing import Any, TypeAlias, cast
 
 import anyio
-from anyio.abc import TaskStatus
 from hypercorn.config import Config
 from hypercorn.run import run
 from hypercorn.utils import LifespanFailureError, LifespanTimeoutError
@@ -27,13 +21,11 @@ from .. import SSEMiddleware
 from .._types import ASGIApp, Receive, Scope, Send
 from ..exceptions import InvalidOption
 from . import _target, demo
+from ._ending import Requests, forward_signals, watch_signals, worker
 from ._errors import CannotRun, first_line
 from ._settings import Settings
 
 Group: TypeAlias = BaseExceptionGroup[BaseException]
-
-GRACE = 2.5
-"""Seconds for open requests after the signal: less than hypercorn's own three, which cut the connection."""
 
 HERE = "asgi:sse_mw.cli._serve:from_environment()"
 """hypercorn evaluates what stands after the module, so that an import alone builds nothing."""
@@ -71,26 +63,13 @@ def _wrap(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 def from_environment() -> ASGIApp:
     """The application of a worker process."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        signal.signal(signal.SIGTERM, partial(_terminated, parent))
     settings = Settings.inherited()
     try:
-        return build(settings)
+        return worker(build(settings))
     except CannotRun as error:
         if not settings.reload:
             raise
-        return _says(str(error))
-
-
-def _terminated(parent: BaseProcess, *_: object) -> None:
-    """Leave the end to the parent, which announces it through an event that the workers share.
-
-    SIGTERM comes as well: from systemd, to all of them, and from hypercorn, to those that outlive the first.
-    It would cut their streams off. Only a worker without a parent obeys.
-    """
-    if not parent.is_alive():
-        sys.exit(1)
+        return worker(_says(str(error)))
 
 
 def _says(problem: str) -> ASGIApp:
@@ -168,53 +147,15 @@ async def _until_signalled(serve: Callable[..., Any], app: ASGIApp, config: Conf
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_watch_signals, signalled, requests)
+        await tasks.start(watch_signals, signalled, requests)
         # In a task of its own: hypercorn cancels its task to end it, which the task group would take for its own.
         tasks.start_soon(serving)
-
-
-async def _watch_signals(signalled: anyio.Event, requests: "Requests", *, task_status: TaskStatus[None]) -> None:
-    """The first signal ends the server; the open requests have until the second, or `GRACE`."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        await anext(signals)
-        signalled.set()
-        with anyio.move_on_after(GRACE):
-            await anext(signals)
-        requests.end()
-
-
-class Requests:
-    """Passes each request on to the application, and ends those that are left some time after the signal.
-
-    hypercorn on asyncio waits for its server to close before its own `graceful_timeout` starts to run; since
-    Python 3.12 that waits for every connection, and so for as long as a client keeps its stream open.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._open: set[anyio.CancelScope] = set()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        with anyio.CancelScope() as request:
-            self._open.add(request)
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._open.discard(request)
-
-    def end(self) -> None:
-        """Cancel what is left."""
-        for request in self._open:
-            request.cancel()
 
 
 def serve_workers(settings: Settings, config: Config) -> int:
     """Serve in worker processes, each of which wraps by itself."""
     settings.publish()
+    forward_signals()
     config.application_path = HERE
     return 0 if run(config) == 0 else 1
 

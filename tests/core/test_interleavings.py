@@ -30,7 +30,7 @@ STREAM_BYTES = st.lists(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=200)
 @given(chunks=STREAM_BYTES, delays=st.lists(st.sampled_from([0, 0.01, 1, 4, 11]), min_size=12, max_size=12),
        form=st.sampled_from(["comment", "event"]), retry=st.sampled_from([None, 77]))  # fmt: skip
 def test_nothing_of_the_apps_is_changed_and_nothing_of_ours_is_inside_an_event(

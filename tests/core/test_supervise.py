@@ -11,6 +11,8 @@ from support.driver import Recorded, body, chunks_app, running, sending, start
 
 pytestmark = pytest.mark.anyio
 
+BOM = b"\xef\xbb\xbf"
+
 
 async def deliver(send: Send, message: Message) -> None:
     await send(message)
@@ -174,10 +176,14 @@ async def test_a_bom_stays_first_or_goes(pieces: tuple[bytes, ...]) -> None:
         assert run.send.body == b":\n\ndata: x\n\n"
 
 
-async def test_what_only_begins_like_a_bom_is_kept() -> None:
-    async with running(SSEMiddleware(chunks_app(b"\xef\xbb", gap=1))) as run:
+@pytest.mark.parametrize(
+    ("pieces", "sent"),
+    [((b"\xef\xbb",), b"\xef\xbb"), ((b"\xef\xbb", b"x"), b"\xef\xbbx"), ((BOM, BOM), BOM), ((b"x", BOM), b"x" + BOM)],
+)
+async def test_what_is_no_bom_at_the_start_is_kept(pieces: tuple[bytes, ...], sent: bytes) -> None:
+    async with running(SSEMiddleware(chunks_app(*pieces, gap=1))) as run:
         await run.finish()
-        assert run.send.body == b":\n\n\xef\xbb"
+        assert run.send.body == b":\n\n" + sent
 
 
 async def test_nothing_is_put_into_a_body_that_something_inside_has_compressed() -> None:

@@ -1,0 +1,113 @@
+"""How serving ends: a signal, then a grace for what is open, then the end, with exit code 0.
+
+hypercorn has a grace of its own (`graceful_timeout`). On asyncio it starts to run only once the server has closed,
+and since Python 3.12 that waits for every connection: for as long as a client keeps its stream open. So the requests
+that are left after `GRACE` are cancelled here.
+
+In this process the signals are ours. With workers they are hypercorn's: its parent process tells the workers to end
+through an event that they share, and which is not for us to see, so we tell them by SIGTERM as well.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+import socket
+import sys
+import threading
+from multiprocessing.process import BaseProcess
+
+import anyio
+from anyio.abc import TaskStatus
+
+from .._types import ASGIApp, Receive, Scope, Send
+
+GRACE = 2.5
+"""Seconds for open requests after the signal: less than hypercorn's own three, which cut the connection."""
+
+
+class Requests:
+    """Passes each request on to the application, and can end those that are open."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._open: set[anyio.CancelScope] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        with anyio.CancelScope() as request:
+            self._open.add(request)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._open.discard(request)
+
+    def end(self) -> None:
+        """Cancel what is left; from within the event loop."""
+        for request in self._open:
+            request.cancel()
+
+
+async def watch_signals(signalled: anyio.Event, requests: Requests, *, task_status: TaskStatus[None]) -> None:
+    """The first signal ends the server; the open requests have until the second, or `GRACE`."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        await anext(signals)
+        signalled.set()
+        with anyio.move_on_after(GRACE):
+            await anext(signals)
+        requests.end()
+
+
+def forward_signals() -> None:
+    """Pass SIGINT and SIGTERM on to the workers, as SIGTERM, beside whatever handlers hypercorn installs."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.detach())
+    threading.Thread(target=_forward, args=(reader,), daemon=True).start()
+
+
+def _forward(reader: socket.socket) -> None:
+    while numbers := reader.recv(64):
+        if signal.SIGINT in numbers or signal.SIGTERM in numbers:
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+
+
+def worker(app: ASGIApp) -> ASGIApp:
+    """The application of a worker process, which on SIGTERM ends its open requests after `GRACE`, and no more.
+
+    The server itself ends by hypercorn's event. SIGTERM may come several times: from the parent, from systemd, which
+    sends it to all of them, and from hypercorn, to those that outlive the first.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return app
+    signal.signal(signal.SIGTERM, lambda *_: _leave_if_orphaned(parent))
+    requests = Requests(app)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":  # it comes first, and once
+            _heed_sigterm(parent, requests)
+        await requests(scope, receive, send)
+
+    return serve
+
+
+def _heed_sigterm(parent: BaseProcess, requests: Requests) -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return  # trio, where hypercorn's own grace does it
+
+    def terminated() -> None:
+        _leave_if_orphaned(parent)
+        loop.call_later(GRACE, requests.end)
+
+    loop.add_signal_handler(signal.SIGTERM, terminated)
+
+
+def _leave_if_orphaned(parent: BaseProcess) -> None:
+    if not parent.is_alive():
+        sys.exit(1)
