@@ -1,0 +1,102 @@
+"""What a stream may cost: one task at most, and for an event no task, timer, lock or log call. Counted, not timed."""
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any, ClassVar
+
+import anyio
+import pytest
+
+from sse_mw import SSEMiddleware
+from sse_mw._types import Receive, Scope, Send
+from support.asgi import Receive as Client
+from support.asgi import Send as Server
+from support.asgi import http_scope
+from support.driver import body, chunks_app, start
+from support.virtual_time import VirtualLoop
+
+STREAMS = 50
+
+
+class CountingLoop(VirtualLoop):
+    """Counts the tasks and timers that are made."""
+
+    made: ClassVar[Counter[str]] = Counter()
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        self.made["timer"] += 1
+        return super().call_at(when, callback, *args, context=context)
+
+    def create_task(self, *args: Any, **kwargs: Any) -> Any:
+        self.made["task"] += 1
+        return super().create_task(*args, **kwargs)
+
+
+def made_by(events: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What one stream of so many events makes, without any time passing."""
+    CountingLoop.made = Counter()
+
+    class CountingEvent(anyio.Event):
+        def __new__(cls) -> Any:
+            CountingLoop.made["lock"] += 1
+            return super().__new__(cls)
+
+    async def script() -> None:
+        server = Server()
+        await SSEMiddleware(chunks_app(*[b"data: x\n\n"] * events))(http_scope(), Client(), server)
+
+    with monkeypatch.context() as patched:
+        for module in ("_writer", "_receive"):
+            patched.setattr(f"sse_mw.{module}.Event", CountingEvent)
+        patched.setattr(logging.Logger, "_log", lambda *args, **kwargs: CountingLoop.made.update(["log"]))
+        anyio.run(script, backend_options={"loop_factory": CountingLoop})
+    return CountingLoop.made
+
+
+def test_an_event_makes_no_task_timer_lock_or_log_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = made_by(10, monkeypatch), made_by(5000, monkeypatch)
+    assert few["timer"] > 0, "the tick's own"
+    assert many == few
+
+
+async def listens(scope: Scope, receive: Receive, send: Send) -> None:
+    await send(start())
+    await send(body(b"data: x\n\n"))
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@pytest.mark.parametrize(("app", "extra"), [(chunks_app(b"data: x\n\n", end=False), 1), (listens, 0)])
+def test_an_idle_stream_has_one_extra_task_and_none_if_its_app_listens(app: Any, extra: int) -> None:
+    async def script() -> None:
+        middleware = SSEMiddleware(app)
+        clients = [Client() for _ in range(STREAMS)]
+        before = len(asyncio.all_tasks())
+        async with anyio.create_task_group() as requests:
+            for client in clients:
+                requests.start_soon(middleware, http_scope(), client, Server())
+            await anyio.sleep(100)  # pings have been sent meanwhile
+            assert len(asyncio.all_tasks()) - before == STREAMS * (1 + extra)
+            assert middleware.stats().open == STREAMS
+            for client in clients:
+                client.disconnect()
+        await anyio.sleep(0.1)
+        assert len(asyncio.all_tasks()) == before
+        assert middleware.stats().open == 0
+
+    anyio.run(script, backend_options={"loop_factory": VirtualLoop})
+
+
+def test_a_short_stream_has_no_extra_task() -> None:
+    async def script() -> None:
+        task_counts: list[int] = []
+
+        async def send(message: Any) -> None:
+            await asyncio.sleep(0)
+            task_counts.append(len(asyncio.all_tasks()))
+
+        await SSEMiddleware(chunks_app(*[b"data: x\n\n"] * 10))(http_scope(), Client(), send)
+        assert set(task_counts) == {1}
+
+    anyio.run(script, backend_options={"loop_factory": VirtualLoop})
