@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from multiprocessing.process import BaseProcess
 
 import anyio
@@ -84,7 +85,7 @@ def worker(app: ASGIApp) -> ASGIApp:
     parent = multiprocessing.parent_process()
     if parent is None:
         return app
-    signal.signal(signal.SIGTERM, lambda *_: _leave_if_orphaned(parent))
+    signal.signal(signal.SIGTERM, partial(_leave_if_orphaned, parent))
     requests = Requests(app)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,6 +109,6 @@ def _heed_sigterm(parent: BaseProcess, requests: Requests) -> None:
     loop.add_signal_handler(signal.SIGTERM, terminated)
 
 
-def _leave_if_orphaned(parent: BaseProcess) -> None:
+def _leave_if_orphaned(parent: BaseProcess, *_: object) -> None:
     if not parent.is_alive():
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from cli.launch import Run
 from support.client import Address, RawClient, TooLate
+from support.servers import Server
 
 pytestmark = pytest.mark.server
 
@@ -44,6 +46,13 @@ def about(client: RawClient) -> dict[str, object]:
         client.read_end(STARTING)
     found: dict[str, object] = json.loads(client.body)
     return found
+
+
+def started_workers(server: Server, count: int) -> set[int]:
+    """The processes that say that they have started, once there are so many."""
+    while len(found := re.findall(r"startup in (\d+)", server.output())) < count:
+        time.sleep(0.01)  # pytest's timeout ends it
+    return {int(pid) for pid in found}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +106,18 @@ def test_a_second_signal_ends_the_open_streams_at_once(run: Run, worker_class: s
     assert "Traceback" not in server.output()
 
 
+def test_a_signal_to_all_processes_cuts_no_stream_off(run: Run) -> None:
+    server = run("run_apps:app", "--workers", "2")
+    with server.connect().request(path="/silent") as client:
+        client.read_until(b"data: only\n\n", STARTING)
+        for worker in started_workers(server, 2):
+            os.kill(worker, signal.SIGTERM)  # as systemd does
+        server.signal(signal.SIGTERM)
+        client.expect_silence(1.0)
+        assert client.read_end() == "complete"
+        assert server.wait() == 0
+
+
 def test_one_line_tells_the_url(run: Run) -> None:
     server = run("run_apps:app")
     lines = [line for line in server.output().splitlines() if "http" in line]
@@ -115,10 +136,9 @@ def test_each_worker_wraps_by_itself(run: Run) -> None:
 def test_the_workers_serve_and_the_parent_does_not(run: Run) -> None:
     server = run("run_apps:app", "--workers", "2")
     pids = {about(server.connect())["pid"] for _ in range(20)}
-    while len(started := set(re.findall(r"startup in (\d+)", server.output()))) < 2:
-        time.sleep(0.01)  # pytest's timeout ends it
-    assert {str(pid) for pid in pids} <= started
-    assert str(server.pid) not in started
+    workers = started_workers(server, 2)
+    assert pids <= workers
+    assert server.pid not in workers
 
 
 def test_the_options_reach_the_middleware(run: Run) -> None:
