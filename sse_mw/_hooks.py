@@ -33,8 +33,7 @@ class Hooks:
             return
         result = self._guarded(name, lambda: self._context.copy().run(hook, info))
         if inspect.isawaitable(result):
-            self._running += 1
-            self._backend.spawn(self._finish, name, result, context=self._context.copy())
+            self._guarded(name, lambda: self._start(name, result))
 
     async def settle(self) -> None:
         """Wait for what is running, as long as may be."""
@@ -55,6 +54,14 @@ class Hooks:
         except Exception:
             logger.exception("on_error failed.")
         return b""
+
+    def _start(self, name: str, result: Awaitable[object]) -> None:
+        self._running += 1
+        try:
+            self._backend.spawn(self._finish, name, result, context=self._context.copy())
+        except RuntimeError:  # the request was thrown away together with its event loop
+            self._running -= 1
+            raise
 
     def _guarded(self, name: str, call: Callable[[], object]) -> object:
         try:

@@ -117,7 +117,9 @@ class SSEMiddleware:
             if exchange.session is None or await exchange.session.app_raised(error):
                 raise
         except GeneratorExit:
-            raise  # this coroutine is thrown away: nothing may be awaited
+            if exchange.session is not None:
+                exchange.session.thrown_away()
+            raise
         except BaseException:
             if exchange.session is not None:
                 await exchange.session.app_cancelled()

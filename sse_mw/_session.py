@@ -164,11 +164,11 @@ class Session:
         """The disconnect has come, or a send has failed."""
         self._end(CloseReason.CLIENT_LEFT)
 
-    def _end(self, reason: CloseReason) -> None:
+    def _end(self, reason: CloseReason, at: float | None = None) -> None:
         if self.reason is not None:
             return
         self.reason = reason
-        self._ended_at = self._ticker.backend.time()
+        self._ended_at = self._ticker.backend.time() if at is None else at
         self.writer.end()
         if reason is not CloseReason.CLIENT_LEFT:
             self._receiver.drop_kept()
@@ -284,9 +284,13 @@ class Session:
             await self._settle()
         self._end(CloseReason.CANCELLED)
 
+    def thrown_away(self) -> None:
+        """The request was closed from outside, its event loop may be gone: nothing can be awaited or cancelled."""
+        self._stop_pump = None
+        self._end(CloseReason.CANCELLED, self._ticker.now)
+
     def forget(self) -> None:
         """Let go of everything. Called once, when the app is through."""
-        self._end(CloseReason.CANCELLED)  # without effect but for an app that was thrown away
         self._receiver.unwatch()
         self._ticker.remove(self)
         if self._stop_pump is not None:

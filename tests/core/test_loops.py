@@ -11,6 +11,8 @@ import pytest
 
 from sse_mw import SSEMiddleware
 from sse_mw._types import Message
+from support.asgi import Receive as Client
+from support.asgi import Send as Server
 from support.asgi import http_scope
 from support.driver import Recorded, chunks_app, running
 
@@ -72,3 +74,23 @@ def test_a_loop_that_is_gone_is_let_go() -> None:
     asyncio.set_event_loop(None)
     gc.collect()
     assert seen() is None
+
+
+def test_a_request_that_is_thrown_away_with_its_loop_is_counted_as_ended() -> None:
+    middleware = Recorded(chunks_app(b"data: 1\n\n", end=False))
+    client = Client()
+
+    async def leave_it_hanging() -> Any:
+        call = middleware(http_scope(), client, Server())
+        asyncio.get_running_loop().call_later(0.5, asyncio.get_running_loop().stop)
+        return call, asyncio.ensure_future(call)
+
+    loop = asyncio.new_event_loop()
+    call, task = loop.run_until_complete(leave_it_hanging())
+    loop.run_forever()
+    assert middleware.stats().open == 1
+    loop.close()
+    call.close()
+    assert middleware.stats().open == 0
+    assert middleware.reasons == ["cancelled"]
+    del task
