@@ -70,7 +70,7 @@ def refused(tmp_path: Path) -> Refused:
     return call
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture  # for each test: while Playwright's synchronous API is open its event loop runs in this thread
 def browser() -> Iterator[Browser]:
     if shutil.which(CHROMIUM) is None:
         pytest.skip("needs chromium")
