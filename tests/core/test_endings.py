@@ -134,6 +134,7 @@ class Story:
                 request.cancel()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @settings(deadline=None, max_examples=300)
 @given(steps=APP_STEPS, end=APP_ENDS, fates=FATES, options=OPTIONS, framed=st.booleans())

@@ -29,6 +29,7 @@ STREAM_BYTES = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @settings(deadline=None, max_examples=200)
 @given(chunks=STREAM_BYTES, delays=st.lists(st.sampled_from([0, 0.01, 1, 4, 11]), min_size=12, max_size=12),

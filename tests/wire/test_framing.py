@@ -269,9 +269,9 @@ def _seconds(mode: Any, chunks: list[bytes]) -> float:
     fastest = float("inf")
     for _ in range(3):
         framer = make_framer(mode, "text/plain")
-        start = time.perf_counter()
+        start = time.process_time()
         run(framer, chunks)
-        fastest = min(fastest, time.perf_counter() - start)
+        fastest = min(fastest, time.process_time() - start)
     return fastest
 
 
