@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from ._negotiate import Mode, negotiate
 from ._options import Options
 from ._receive import Receiver
-from ._runtime import Cancellable
+from ._runtime import Cancellable, mark_coroutine_function
 from ._session import Session
 from ._stats import Recorder
 from ._ticker import Ticker
@@ -27,11 +27,12 @@ class Exchange:
         self._ticker = ticker
         self._app = app
         self._forward: Send = self._before_start
-        self.receive = Receiver(receive)
+        self.receive = Receiver(receive, ticker.backend.current_task)
         self.session: Session | None = None
 
+    @mark_coroutine_function
     def send(self, message: Message) -> Awaitable[None]:
-        """The app's `send`. A plain function: what it hands on to costs the event no frame of its own."""
+        """The app's `send`. A plain function, which costs an event no frame of its own; adapters want it marked."""
         return self._forward(message)
 
     async def _before_start(self, message: Message) -> None:
@@ -47,4 +48,11 @@ class Exchange:
             self._scope, plan, self._send, self.receive, self._options, self._ticker, self._app, self._recorder
         )
         self._forward = session.writer.send
-        await session.start(plan.start)
+        try:
+            await session.start(plan.start)
+        except BaseException as error:
+            if not session.started:
+                session.start_failed(error)
+                self.session = None
+                self._forward = self._before_start
+            raise

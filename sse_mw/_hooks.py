@@ -31,16 +31,36 @@ class Hooks:
         """Call the hook, if there is one, and do not wait for what it awaits."""
         if hook is None:
             return
+        if self._in_callback:
+            self._start(name, self._call_in_task(hook, info))
+            return
         result = self._guarded(name, lambda: self._context.copy().run(hook, info))
         if inspect.isawaitable(result):
             self._guarded(name, lambda: self._start(name, result))
+
+    @property
+    def _in_callback(self) -> bool:
+        """In a bare callback of asyncio's, where anyio does not know which library runs: a task is to call the hook."""
+        try:
+            return self._backend.current_task() is None
+        except RuntimeError:
+            return False  # the request was thrown away together with its event loop
+
+    async def _call_in_task(self, hook: Hook, info: StreamInfo) -> None:
+        result = hook(info)
+        if inspect.isawaitable(result):
+            await result
 
     async def settle(self) -> None:
         """Wait for what is running, as long as may be."""
         if self._running:
             self._idle = anyio.Event()
-            with anyio.move_on_after(self._timeout):
+            with anyio.move_on_after(self._timeout) as limit:
                 await self._idle.wait()
+            if limit.cancelled_caught:
+                logger.warning(
+                    "A hook has not returned for cleanup_timeout; the request goes on to its end without it."
+                )
 
     async def last_event(self, hook: ErrorHook | None, error: Exception) -> bytes:
         """What `on_error` wants to tell the client of the error, encoded; nothing by default."""
@@ -56,17 +76,15 @@ class Hooks:
         return b""
 
     def _start(self, name: str, result: Awaitable[object]) -> None:
+        self._backend.spawn(self._finish, name, result, context=self._context.copy())
         self._running += 1
-        try:
-            self._backend.spawn(self._finish, name, result, context=self._context.copy())
-        except RuntimeError:  # the request was thrown away together with its event loop
-            self._running -= 1
-            raise
 
     def _guarded(self, name: str, call: Callable[[], object]) -> object:
         try:
             return call()
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a CancelledError too: that of a future whose result the hook asked for
             logger.exception("%s failed.", name)
             return None
 

@@ -1,5 +1,6 @@
 """`SSEMiddleware`: the scope guard, an exchange for each request, and what the app's end means for its stream."""
 
+import logging
 from typing import Any
 
 from ._exchange import Exchange
@@ -9,6 +10,8 @@ from ._stats import Recorder, Stats
 from ._ticker import Ticker
 from ._types import ASGIApp, Receive, Scope, Send
 from .exceptions import InvalidOption
+
+logger = logging.getLogger("sse_mw")
 
 
 class SSEMiddleware:
@@ -91,6 +94,7 @@ class SSEMiddleware:
             on_error=on_error,
             debug=debug,
         )
+        self._warned = False
         self._recorder = Recorder()
         self._tickers = PerLoop(Ticker)
 
@@ -102,28 +106,47 @@ class SSEMiddleware:
         """The ASGI interface (ASGI 3.0)."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        if scope.setdefault("sse_mw", self) is not self:
+            self._warn_of_another()
+            return await self.app(scope, receive, send)
         ticker = self._tickers.get()
         running = ticker.backend.cancellable()
         exchange = Exchange(scope, receive, send, self._options, self._recorder, ticker, running)
-        return await running.run(self._run(exchange, scope))
+        try:
+            return await running.run(self._run(exchange, scope))
+        except Exception as error:
+            if exchange.session is None or not exchange.session.swallows(error):
+                raise
+
+    def _warn_of_another(self) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "An SSEMiddleware around this one looks after the streams, with its options: remove one of them."
+            )
 
     async def _run(self, exchange: Exchange, scope: Scope) -> Any:
         try:
-            result = await self.app(scope, exchange.receive, exchange.send)
-            if exchange.session is not None:
-                await exchange.session.app_returned()
-            return result
-        except Exception as error:
-            if exchange.session is None or await exchange.session.app_raised(error):
-                raise
+            return await self._run_app(exchange, scope)
         except GeneratorExit:
             if exchange.session is not None:
                 exchange.session.thrown_away()
             raise
-        except BaseException:
-            if exchange.session is not None:
+        except BaseException as error:
+            if exchange.session is not None and not isinstance(error, Exception):
                 await exchange.session.app_cancelled()
             raise
         finally:
             if exchange.session is not None:
                 exchange.session.forget()
+
+    async def _run_app(self, exchange: Exchange, scope: Scope) -> Any:
+        try:
+            result = await self.app(scope, exchange.receive, exchange.send)
+        except Exception as error:
+            if exchange.session is None or await exchange.session.app_raised(error):
+                raise
+            return None
+        if exchange.session is not None:
+            await exchange.session.app_returned()
+        return result

@@ -76,7 +76,7 @@ def _negotiate_frame(
     rule = next((rule for rule in matching if asked or not rule.asks), None)
     if rule is None:
         return Plan(Mode.PASS, _with_headers(start, varied))
-    framed = [CONTENT_TYPE, *(pair for pair in varied if pair[0].lower() != b"content-type")]
+    framed = [CONTENT_TYPE, *(pair for pair in varied if bytes(pair[0]).lower() != b"content-type")]
     framer = make_framer(rule.mode, content_type)
     return Plan(Mode.FRAME, _with_headers(start, _stream_headers(framed)), framer=framer)
 
@@ -113,15 +113,16 @@ def _find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
 
 
 def _is_coded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return _find(headers, b"content-encoding").strip().lower() not in (b"", b"identity")
+    codings = [bytes(value).strip().lower() for name, value in headers if bytes(name).lower() == b"content-encoding"]
+    return any(coding not in (b"", b"identity") for coding in codings)
 
 
 def _stream_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The app's headers in their order, less what a stream must not have; defaults last, where it said nothing."""
     connection = _find(headers, b"connection").lower().split(b",")
     dropped = DROPPED.union(name.strip() for name in connection) if connection != [b""] else DROPPED
-    kept = [pair for pair in headers if pair[0].lower() not in dropped]
-    names = {pair[0].lower() for pair in kept}
+    kept = [pair for pair in headers if bytes(pair[0]).lower() not in dropped]
+    names = {bytes(pair[0]).lower() for pair in kept}
     return kept + [default for default in (CACHE_CONTROL, NO_PROXY_BUFFER) if default[0] not in names]
 
 

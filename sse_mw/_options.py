@@ -4,6 +4,7 @@ Durations are seconds. `None` switches a limit off; 0 does not, since nobody can
 "at once" or as "never".
 """
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -74,6 +75,8 @@ class Options:
             _check_callable(name, getattr(self, name))
         if not isinstance(self.debug, bool):
             raise _refused("debug", self.debug, "True or False")
+        if inspect.iscoroutinefunction(self.ping_event):
+            raise _refused("ping_event", self.ping_event, "a plain function: a ping is not waited for")
         ping = None if callable(self.ping_event) else ping_bytes(self.ping_event, self.padding)
         object.__setattr__(self, "ping", ping)
         object.__setattr__(self, "rules", compile_rules(self.frame))
@@ -157,6 +160,8 @@ def _compile_entry(key: object, value: Any) -> list[FrameRule]:
         return [FrameRule(_mode(key, value), None, _media_type(key))]
     path = re.compile(translate(key))
     if isinstance(value, Mapping):
+        if not value:
+            raise _refused(f"frame[{key!r}]", value, "at least one media type, or a mode")
         by_type = cast(Mapping[object, object], value)
         return [FrameRule(_mode(key, mode), path, _media_type(name)) for name, mode in by_type.items()]
     return [FrameRule(_mode(key, value), path, None)]

@@ -26,7 +26,9 @@ def ping(options: Options) -> bytes:
         return ping_bytes(options.ping_event(), options.padding)  # type: ignore[operator, misc]
     except InvalidOption as error:
         logger.error("%s", error)
-    except Exception:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
         logger.exception("ping_event failed; a comment was sent.")
     return ping_bytes(None, options.padding)
 

@@ -16,8 +16,12 @@ from collections import deque
 from collections.abc import Callable
 
 from anyio import Event
+from anyio.lowlevel import checkpoint
 
 from ._types import Message, Receive
+
+SPINNING = 100
+"""Disconnects given to an app that asks on and on, after which it is made to wait for a turn of the loop."""
 
 logger = logging.getLogger("sse_mw")
 
@@ -28,11 +32,12 @@ READ_AHEAD = 1024 * 1024
 class Receiver:
     """The app's `receive`, and what reads for it. Any number of the app's tasks may call it at once."""
 
-    __slots__ = ("_changed", "_kept", "_kept_bytes", "_on_disconnect", "_reading", "_server_receive", "_wake_pump",
-                 "disconnected", "told")  # fmt: skip
+    __slots__ = ("_changed", "_current_task", "_kept", "_kept_bytes", "_last_told", "_on_disconnect", "_reading",
+                 "_server_receive", "_tellings", "_wake_pump", "disconnected", "told")  # fmt: skip
 
-    def __init__(self, server_receive: Receive) -> None:
+    def __init__(self, server_receive: Receive, current_task: Callable[[], object | None]) -> None:
         self._server_receive = server_receive
+        self._current_task = current_task
         self._on_disconnect: Callable[[], None] | None = None
         self._wake_pump: Callable[[], None] | None = None
         self._reading = False
@@ -40,8 +45,10 @@ class Receiver:
         self._kept_bytes = 0
         self._changed: Event | None = None
         self.disconnected = False
-        self.told = False
-        """The app has been given the disconnect."""
+        self.told: object | None = None
+        """The task that was given the disconnect, and has not asked again since."""
+        self._last_told: object | None = None
+        self._tellings = 0
 
     async def __call__(self) -> Message:
         """The next message for the app: the ASGI `receive` that it is given."""
@@ -49,7 +56,10 @@ class Receiver:
             if self._kept:
                 return self._take_kept()
             if self.disconnected:
-                self.told = True
+                self._tellings += 1
+                if not self._tellings % SPINNING:
+                    await checkpoint()
+                self._tell()
                 return {"type": "http.disconnect"}
             if self._reading:
                 await self._wait_for_change()
@@ -60,8 +70,14 @@ class Receiver:
                 if self._wake_pump is not None:
                     self._wake_pump()
             if not self.disconnected or message["type"] == "http.disconnect":
-                self.told = self.disconnected
+                if self.disconnected:
+                    self._tell()
                 return message
+
+    def _tell(self) -> None:
+        task = self._current_task()
+        self.told = None if task is self._last_told else task
+        self._last_told = task
 
     def watch(self, on_disconnect: Callable[[], None], wake_pump: Callable[[], None]) -> None:
         """From now on tell of the disconnect.

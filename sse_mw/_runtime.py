@@ -5,6 +5,7 @@ asyncio, and a request that is no stream would pay too.
 """
 
 import asyncio
+import inspect
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 TaskFunction: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 
 
@@ -51,9 +53,23 @@ class Backend(Protocol):
         """
         ...
 
-    def current_task(self) -> object: ...
+    def current_task(self) -> object | None:
+        """The running task; `None` in a callback of the loop's, and where no loop runs."""
+        ...
 
     def is_finished(self, task: object) -> bool: ...
+
+    def is_ending(self, task: object) -> bool:
+        """Whether a task is finished, or somebody has cancelled it, as far as that shows."""
+        ...
+
+    def waits_for_thread(self, task: object) -> bool:
+        """Whether a task waits for a worker thread, which no cancellation reaches."""
+        ...
+
+    def cancel_again(self) -> None:
+        """A cancellation of the current task has just been caught: have it come again at the next checkpoint."""
+        ...
 
     async def checkpoint(self) -> None:
         """Let every other ready task have its turn."""
@@ -81,11 +97,26 @@ class AsyncioBackend:
         task.add_done_callback(self._tasks.discard)
         return task.cancel
 
-    def current_task(self) -> object:
+    def current_task(self) -> object | None:
         return asyncio.current_task()
 
     def is_finished(self, task: object) -> bool:
         return isinstance(task, asyncio.Task) and task.done()
+
+    def is_ending(self, task: object) -> bool:
+        return isinstance(task, asyncio.Task) and (task.done() or task.cancelling() > 0)
+
+    def waits_for_thread(self, task: object) -> bool:
+        # What `run_in_executor` returns is tied to its thread by a callback. Nothing public tells; if these names go,
+        # the tests of a2wsgi notice.
+        callbacks = getattr(getattr(task, "_fut_waiter", None), "_callbacks", None) or ()
+        return any(getattr(callback[0], "__qualname__", "").startswith("_chain_future") for callback in callbacks)
+
+    def cancel_again(self) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+            task.cancel()
 
     async def checkpoint(self) -> None:
         await asyncio.sleep(0)
@@ -150,11 +181,20 @@ class TrioBackend:
         self._trio.lowlevel.spawn_system_task(run_in_scope, context=context or Context())
         return scope.cancel
 
-    def current_task(self) -> object:
+    def current_task(self) -> object | None:
         return self._trio.lowlevel.current_task()
 
     def is_finished(self, task: object) -> bool:
         return isinstance(task, self._trio.lowlevel.Task) and task.coro.cr_frame is None
+
+    def is_ending(self, task: object) -> bool:
+        return self.is_finished(task)
+
+    def waits_for_thread(self, task: object) -> bool:
+        return False  # trio's own threads are waited for by a cancelled task, and nothing lies in between
+
+    def cancel_again(self) -> None:
+        pass  # trio delivers a cancellation at every checkpoint
 
     async def checkpoint(self) -> None:
         await self._trio.lowlevel.checkpoint()
@@ -177,6 +217,15 @@ class TrioCancellable:
 
     def cancel(self) -> None:
         self._scope.cancel()
+
+
+def mark_coroutine_function(function: F) -> F:
+    """Have a plain function that returns an awaitable pass for a coroutine function, as asgiref's adapters ask for."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(function)
+    else:
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
 
 
 class PerLoop(Generic[T]):

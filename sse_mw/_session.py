@@ -23,6 +23,7 @@ import anyio
 
 from . import _ours
 from ._abort import abort_connection
+from ._body import BodyFilter
 from ._hooks import Hooks
 from ._lint import Linter, lint_headers
 from ._negotiate import Plan
@@ -30,7 +31,7 @@ from ._options import Options
 from ._receive import Receiver
 from ._runtime import Cancellable
 from ._stats import CloseReason, Recorder, StreamInfo
-from ._stream import Action, Marks, decide, decide_ended
+from ._stream import TICK, Action, Marks, decide, decide_ended
 from ._ticker import Bucket, Ticker
 from ._types import Message, Scope, Send
 from ._writer import ClientGone, Writer
@@ -44,8 +45,9 @@ LAST_WORDS = 1.0
 class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_app", "_app_through", "_cancelled_at", "_ended_at", "_hooks", "_lifetime", "_options",
-                 "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_streamer", "_ticker",
+    __slots__ = ("_app", "_app_through", "_cancelled_at", "_ended_at", "_ending", "_hooks", "_lifetime", "_options",
+                 "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_streamed_at_end",
+                 "_streamer", "_ticker",
                  "bucket", "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
 
     def __init__(
@@ -71,6 +73,8 @@ class Session:
         self._streamer = ticker.backend.current_task()
         self._stop_pump: Callable[[], object] | None = None
         self._ended_at = 0.0
+        self._ending = False
+        self._streamed_at_end = False
         self._app_through = False
         self._cancelled_at: float | None = None
         self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout)
@@ -80,7 +84,8 @@ class Session:
         self.reason: CloseReason | None = None
         self.error: BaseException | None = None
         linter = Linter() if options.debug and plan.framer is None and plan.pings else None
-        self.writer = Writer(send, ticker, self, plan.framer, linter)
+        body_filter = BodyFilter(plan.framer, linter, coded=not plan.pings)
+        self.writer = Writer(send, ticker, self, body_filter)
         self.info = StreamInfo(
             method=scope["method"],
             path=scope["path"],
@@ -108,7 +113,13 @@ class Session:
             return
         self._receiver.watch(self.client_left, self._look_soon)
         if self._pings_allowed and (self._options.retry is not None or self._options.padding):
-            await self.writer.take_turn()
+            await self._send_opening()
+
+    async def _send_opening(self) -> None:
+        await self.writer.take_turn()
+        if self.writer.ended or self.writer.messages:
+            self.writer.release()
+        else:
             await self.writer.send_ours(_ours.opening(self._options))
 
     # While it is open
@@ -119,7 +130,10 @@ class Session:
             return self._visit_ended(now)
         if self.started and self._receiver.needs_pump:
             self._stop_pump = self._ticker.backend.spawn(self._receiver.pump)
-        decision = decide(self._options, self._lifetime, self._marks(), now)
+        if self.writer.held_last is not None and self.writer.claim():
+            self._ticker.backend.spawn(self.writer.send_held)
+            return now + TICK
+        decision = decide(self._options, self._lifetime, self._marks(self.writer.busy_since), now)
         match decision.action:
             case Action.OPEN:
                 self._send_soon(_ours.opening(self._options) if self._pings_allowed else b"")
@@ -128,20 +142,31 @@ class Session:
             case Action.END if decision.reason is CloseReason.SEND_TIMEOUT:
                 self._end(CloseReason.SEND_TIMEOUT)
                 self._give_up_send()
-            case Action.END if decision.reason is not None:
-                self.writer.claim()
-                self._end_with(decision.reason, _ours.farewell(self._options))
+            case Action.END if decision.reason is not None and not self._ending:
+                self._ending = True
+                self._ticker.backend.spawn(self._end_at_boundary, decision.reason)
             case _:
                 pass
         return self._ended_at if self.writer.ended else decision.look_again
 
-    def _marks(self) -> Marks:
+    async def _end_at_boundary(self, reason: CloseReason) -> None:
+        """End the stream once the send under way is through, if it stands at a boundary then; else look again."""
+        await self.writer.take_turn()
+        self._ending = False
+        again = decide(self._options, self._lifetime, self._marks(sending_since=None), self._ticker.now)
+        if self.reason is None and again.action is Action.END:
+            self._end_with(reason, _ours.farewell(self._options))
+        else:
+            self.writer.release()
+
+    def _marks(self, sending_since: float | None) -> Marks:
         writer = self.writer
         return Marks(
             opened=self.opened,
             app_sent=writer.app_sent,
+            app_active=writer.app_active,
             ours_sent=writer.ours_sent,
-            sending_since=writer.busy_since,
+            sending_since=sending_since,
             head_only=writer.head_only,
             at_boundary=writer.at_boundary or not self._pings_allowed,
         )
@@ -156,19 +181,30 @@ class Session:
 
     # The end
 
+    def finishing(self) -> None:
+        """The app has given its last message: if it does not return before the next tick, it is sent then."""
+        self._look_soon()
+
     def completed(self) -> None:
-        """The app has sent its last message."""
+        """The app's last message has been sent."""
         self._end(CloseReason.COMPLETED)
 
     def client_left(self) -> None:
         """The disconnect has come, or a send has failed."""
-        self._end(CloseReason.CLIENT_LEFT)
+        # hypercorn on trio tells of it before the last send returns.
+        self._end(CloseReason.COMPLETED if self.writer.app_finished else CloseReason.CLIENT_LEFT)
+
+    @property
+    def cancelled_app(self) -> bool:
+        return self._cancelled_at is not None
 
     def _end(self, reason: CloseReason, at: float | None = None) -> None:
         if self.reason is not None:
             return
         self.reason = reason
-        self._ended_at = self._ticker.backend.time() if at is None else at
+        self._ended_at = self._ticker.fresh() if at is None else at
+        self._streamed_at_end = not self._ticker.backend.is_finished(self._streamer)
+        self.writer.drains = self._ticker.backend.waits_for_thread(self._app.task)
         self.writer.end()
         if reason is not CloseReason.CLIENT_LEFT:
             self._receiver.drop_kept()
@@ -217,32 +253,44 @@ class Session:
         self._ticker.backend.spawn(partial(self.writer.send_ours, block if wanted else b"", last=True))
 
     def _visit_ended(self, now: float) -> float:
-        if self._app_through:
+        if self._app_through or self._is_past_streaming or self.writer.drains:
+            self.writer.unpark()
             return inf
+        if self._ends_by_itself and now < self._ended_at + self._options.cleanup_timeout:
+            return now + TICK
         decision = decide_ended(self._ended_at, self._cancelled_at, self._options.cleanup_timeout, now)
         if decision.action is Action.CANCEL:
             self._cancelled_at = now
-            self.writer.unpark()
-            if self._is_past_streaming:
-                return inf
             self._app.cancel()
         elif decision.action is Action.WARN:
+            self.writer.unpark()
             logger.warning("The app of %s %s ignored its cancellation for cleanup_timeout.", self.info.method,
                            self.info.path)  # fmt: skip
         return decision.look_again
 
     @property
     def _is_past_streaming(self) -> bool:
-        """It sent its last message, or the task that streamed is over while the app's own goes on."""
+        """It sent its last message, or the task that streamed has ended since, while the app's own goes on."""
         return self.writer.app_finished or (
-            self._streamer is not self._app.task and self._ticker.backend.is_finished(self._streamer)
+            self._streamed_at_end
+            and self._streamer is not self._app.task
+            and self._ticker.backend.is_finished(self._streamer)
         )
+
+    @property
+    def _ends_by_itself(self) -> bool:
+        """Its framework has cancelled the task that streams, or who was told of the end is still about it."""
+        backend, told = self._ticker.backend, self._receiver.told
+        return backend.is_ending(self._streamer) or (told is not None and not backend.is_finished(told))
 
     # The app's end
 
     async def app_returned(self) -> None:
         """The app is through. If its stream is not, that is an error, and the client gets a whole response."""
         self._app_through = True
+        if self.writer.held_last is not None:
+            await self.writer.take_turn()
+            await self.writer.send_held()
         if self.reason is None:
             logger.error("The app of %s %s returned without ending its event stream; it was ended for it.",
                          self.info.method, self.info.path)  # fmt: skip
@@ -252,9 +300,6 @@ class Session:
     async def app_raised(self, error: Exception) -> bool:
         """The app failed. Return whether the server is to see the exception: not within a stream."""
         self._app_through = True
-        if not self.started:
-            self._end(CloseReason.ERROR)
-            return True
         if self.reason is None:
             logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
                          self.info.path, exc_info=error)  # fmt: skip
@@ -263,13 +308,25 @@ class Session:
         elif self.reason is CloseReason.COMPLETED and not self._quiet:
             await self._settle()
             return True
-        elif _is_of_disconnect(error):
-            logger.debug("What the app raised when its client had left.", exc_info=error)
+        else:
+            self._log_late(error)
+        with anyio.CancelScope(shield=self._cancelled_at is not None):
+            await self._settle()
+        return False
+
+    def swallows(self, error: Exception) -> bool:
+        """Whether `error` is what an app that we cancelled has left behind, on trio next to its cancellation."""
+        if self._cancelled_at is None:
+            return False
+        self._log_late(error)
+        return True
+
+    def _log_late(self, error: Exception) -> None:
+        if _is_of_disconnect(error):
+            logger.debug("What the app raised when its stream had ended.", exc_info=error)
         else:
             logger.error("The app of %s %s failed after its event stream had ended.", self.info.method,
                          self.info.path, exc_info=error)  # fmt: skip
-        await self._settle()
-        return False
 
     async def app_cancelled(self) -> None:
         """The app was cancelled: by us, as its stream is over, or by the server, which leaves little time."""
@@ -279,23 +336,27 @@ class Session:
                 await self._settle()
             return
         with anyio.move_on_after(LAST_WORDS, shield=True):
-            if self.started:
-                await self._end_ours(CloseReason.CANCELLED)
+            await self._end_ours(CloseReason.CANCELLED)
             await self._settle()
-        self._end(CloseReason.CANCELLED)
+
+    def start_failed(self, error: BaseException) -> None:
+        """There is no response yet, so the app may start another."""
+        self.error = error
+        self._end(CloseReason.ERROR)
+        self.forget()
 
     def thrown_away(self) -> None:
         """The request was closed from outside, its event loop may be gone: nothing can be awaited or cancelled."""
         self._stop_pump = None
-        self._end(CloseReason.CANCELLED, self._ticker.now)
 
     def forget(self) -> None:
-        """Let go of everything. Called once, when the app is through."""
+        """Let go of everything. Called once, when the app is through, whatever became of it."""
+        self._end(CloseReason.CANCELLED, self._ticker.now)  # without effect if it has ended
         self._receiver.unwatch()
         self._ticker.remove(self)
         if self._stop_pump is not None:
             self._stop_pump()
-        self.writer.unpark()
+        self.writer.let_go()
 
     async def _settle(self) -> None:
         """Wait for what is still under way, each thing within its own limit."""
@@ -312,5 +373,6 @@ def _is_of_disconnect(error: BaseException) -> bool:
     """Whether an exception only says that there is nobody to send to: of ours, ASGI's, anyio's or Starlette's."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(_is_of_disconnect, cast(BaseExceptionGroup[BaseException], error).exceptions))
-    lost = (ClientGone, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
-    return isinstance(error, lost) or type(error).__name__ == "ClientDisconnect"
+    lost = (ClientGone, ConnectionError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+    # Not every OSError: a database's TimeoutError is one too.
+    return isinstance(error, lost) or type(error) is OSError or type(error).__name__ == "ClientDisconnect"

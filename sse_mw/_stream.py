@@ -3,8 +3,8 @@
 The rules:
 
 1. A send that has been under way for `send_timeout` ends the stream: the client has stopped reading.
-2. `max_duration` ends the stream, `idle_timeout` ends one whose app is silent. Both wait for the send under way,
-   and for an event boundary (that for at most `BOUNDARY_WAIT`), so that the client gets whole events and a `retry:`.
+2. `max_duration` ends the stream, `idle_timeout` ends one whose app is silent. Both wait for an event boundary, for at
+   most `BOUNDARY_WAIT`, so that the client gets whole events and a `retry:`; the session waits for the send under way.
 3. A stream whose head alone has been sent gets an opening comment: some servers and proxies hold the head until
    the first body bytes.
 4. A ping is due when nothing was *sent* for `ping_interval`, and goes out at an event boundary only. It comes a little
@@ -60,6 +60,8 @@ class Marks:
     opened: float
     app_sent: float
     """When the app's last message had been sent; the start counts."""
+    app_active: float
+    """When the app last gave us anything, sent on or not."""
     ours_sent: float
     """When the last ping or comment of ours had been sent."""
     sending_since: float | None
@@ -83,7 +85,7 @@ def decide(options: Options, lifetime: float, marks: Marks, now: float) -> Decis
     if options.ping_interval is None or now < max(marks.app_sent, marks.ours_sent) + _patience(options.ping_interval):
         return Decision(Action.NONE, look_again)
     if not marks.at_boundary:
-        return Decision(Action.NONE, now + TICK)
+        return Decision(Action.NONE, look_again)  # whatever makes it a boundary starts the interval anew
     return Decision(Action.PING, min(look_again, now + options.ping_interval))
 
 
@@ -99,13 +101,13 @@ def _ending(options: Options, lifetime: float, marks: Marks, now: float) -> Deci
     if now >= marks.opened + lifetime:
         return _at_boundary(CloseReason.MAX_DURATION, marks, marks.opened + lifetime, now)
     # A source that waits for a slow client is not silent.
-    if since is None and options.idle_timeout is not None and now >= marks.app_sent + options.idle_timeout:
-        return _at_boundary(CloseReason.IDLE_TIMEOUT, marks, marks.app_sent + options.idle_timeout, now)
+    if since is None and options.idle_timeout is not None and now >= marks.app_active + options.idle_timeout:
+        return _at_boundary(CloseReason.IDLE_TIMEOUT, marks, marks.app_active + options.idle_timeout, now)
     return None
 
 
 def _at_boundary(reason: CloseReason, marks: Marks, due: float, now: float) -> Decision | None:
-    if marks.sending_since is None and (marks.at_boundary or now >= due + BOUNDARY_WAIT):
+    if marks.at_boundary or now >= due + BOUNDARY_WAIT:
         return Decision(Action.END, inf, reason)
     return Decision(Action.NONE, now + TICK)
 
@@ -117,10 +119,11 @@ def _next_deadline(options: Options, lifetime: float, marks: Marks, now: float) 
         since = now if marks.sending_since is None else marks.sending_since
         deadlines.append(since + options.send_timeout)
     if options.idle_timeout is not None:
-        deadlines.append((marks.app_sent if marks.sending_since is None else now) + options.idle_timeout)
+        deadlines.append((marks.app_active if marks.sending_since is None else now) + options.idle_timeout)
     if options.ping_interval is not None:
         last_sent = max(marks.app_sent, marks.ours_sent) if marks.sending_since is None else now
-        deadlines.append(last_sent + _patience(options.ping_interval))
+        due = last_sent + _patience(options.ping_interval)
+        deadlines.append(due if due > now else now + options.ping_interval)
     return min(deadlines)
 
 

@@ -15,6 +15,9 @@ from ._stream import TICK
 
 logger = logging.getLogger("sse_mw")
 
+STALL = 0.25
+"""Seconds between two ticks from which on the loop counts as having stood still."""
+
 SLICE = 256
 """Streams visited in one turn of the loop: ten thousand pings due at once must not stall it."""
 
@@ -37,9 +40,9 @@ class Ticker:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self._lost = 0.0
         self.now = backend.time()
         self._running = False
-        self._late = False
         self._count = 0
         self._buckets: dict[int, Bucket] = {}
         self._indexes: list[int] = []
@@ -50,9 +53,13 @@ class Ticker:
         self._count += 1
         if not self._running:
             self._running = True
-            self.now = self.backend.time()
+            self.now = self.fresh()
             self.backend.call_later(TICK, self._tick)
         self._put(visited, int(self.now / TICK) + 1)
+
+    def fresh(self) -> float:
+        """The time of this moment, by the same clock as `now`."""
+        return self.backend.time() - self._lost
 
     def remove(self, visited: Visited) -> None:
         """Never visit again. Call once for each `add`."""
@@ -82,21 +89,24 @@ class Ticker:
         if not self._count:
             self._running = False
             return
-        if self._stalled():
-            self.backend.call_later(0, self._tick)
-            return
-        self._collect_due()
-        self._visit_slice()
-        self.backend.call_later(0 if self._due else TICK, self._tick)
+        try:
+            self._look_at_the_time()
+            self._collect_due()
+            self._visit_slice()
+        finally:
+            self.backend.call_later(0 if self._due else TICK, self._tick)
 
-    def _stalled(self) -> bool:
-        """Whether the loop stood still since the last tick. If so, it first gets a turn to do what is ready.
+    def _look_at_the_time(self) -> None:
+        """Go on with the clock, by a tick at most if the loop stood still.
 
-        Otherwise a client that had read all the while would look like one that had stopped.
+        Nothing could be done in that time, a send be finished least of all: a client that had read all the while would
+        look like one that had stopped.
         """
-        before, self.now = self.now, self.backend.time()
-        self._late = not self._late and self.now > before + 4 * TICK
-        return self._late
+        now = self.fresh()
+        if now > self.now + STALL:
+            self._lost += now - self.now - TICK
+            now = self.now + TICK
+        self.now = now
 
     def _collect_due(self) -> None:
         current = int(self.now / TICK)
@@ -112,7 +122,9 @@ class Ticker:
             self._take(visited)
             try:
                 when = visited.visit(self.now)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:
                 logger.exception("A stream's visit failed; the stream is no longer looked after.")
                 continue
             self.revisit(visited, when)

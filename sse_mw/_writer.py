@@ -6,7 +6,8 @@ The rules:
    a ping could split an event. A free turn costs a comparison, no await and no lock object.
 2. Ours goes out at an event boundary alone, in the stream's own line ends, and never changes where the app's bytes
    stand.
-3. A send that raises has lost its client: uvloop, for one, raises RuntimeError once its transport has closed.
+3. A send that raises OSError, or RuntimeError as uvloop does once its transport has closed, has lost its client.
+   Anything else is about the message, and for the app to see.
 4. No cancel scope around a send, as hypercorn's trio worker shields its own. `busy_since` lets the tick time it from
    outside.
 5. After the end nothing is sent. A last message of the app's then returns at once; any other waits until the app
@@ -17,10 +18,10 @@ import logging
 from collections import deque
 from typing import Protocol
 
-from anyio import Event
+from anyio import BrokenResourceError, ClosedResourceError, Event, open_file
 
-from ._framing import Framer, at_boundary, line_end
-from ._lint import Linter
+from ._body import BodyFilter
+from ._framing import at_boundary, line_end
 from ._ticker import Ticker
 from ._types import Message, Send
 
@@ -32,24 +33,39 @@ FAIRNESS = 128
 START = "http.response.start"
 BODY = "http.response.body"
 TRAILERS = "http.response.trailers"
-WHOLE_BODIES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+PATHSEND = "http.response.pathsend"
 
 NOTHING_SENT = b"\n\n"
 """The tail of an empty stream: its start is a boundary, and a blank line there leaves it one."""
 UNKNOWN = b"?"
 """The tail after a cancelled send: nobody knows what of it went out, so there is no boundary."""
-BOM = b"\xef\xbb\xbf"
 
 
 class ClientGone(OSError):
     """Raised, as ASGI 2.4 says, into a task of the app's that goes on sending long after its stream has ended."""
 
 
+def _means_gone(error: Exception) -> bool:
+    """Whether an exception of the server's `send` says that the connection is gone, and not that a message is wrong."""
+    return isinstance(error, OSError | RuntimeError | BrokenResourceError | ClosedResourceError) or (
+        type(error).__name__ in ("BrokenResourceError", "ClosedResourceError")  # trio's own
+    )
+
+
 class Observer(Protocol):
     """Who is told of what the writer sees. Both are called once at most, and must not block."""
 
+    @property
+    def cancelled_app(self) -> bool:
+        """The app has been cancelled by us."""
+        ...
+
+    def finishing(self) -> None:
+        """The app has given its last message, which is held for a moment."""
+        ...
+
     def completed(self) -> None:
-        """The app has sent its last message."""
+        """The app's last message has been sent."""
         ...
 
     def client_left(self) -> None:
@@ -60,39 +76,37 @@ class Observer(Protocol):
 class Writer:
     """Writes one stream: the app's messages and ours. Any number of tasks may call it at once; they take turns."""
 
-    __slots__ = ("_begun", "_held", "_lint", "_observer", "_plain", "_second_start", "_send", "_ticker", "_trailers",
-                 "_unparked", "_waiting", "app_finished", "app_sent", "busy_since", "ended", "framer", "head_only",
-                 "messages", "ours_sent", "pings", "tail")  # fmt: skip
+    __slots__ = ("_cancelled", "_filter", "_framed_at", "_observer", "_plain", "_second_start", "_send", "_ticker",
+                 "_trailers", "_unparked", "_waiting", "app_finished", "app_sent", "busy_since", "drains", "ended",
+                 "head_only", "held_last", "messages", "ours_sent", "pings", "tail")  # fmt: skip
 
-    def __init__(
-        self, send: Send, ticker: Ticker, observer: Observer, framer: Framer | None, linter: Linter | None
-    ) -> None:
+    def __init__(self, send: Send, ticker: Ticker, observer: Observer, body_filter: BodyFilter) -> None:
         self._send = send
         self._ticker = ticker
-        self._observer = observer
-        self._lint = linter
-        self._held = b""
+        self._observer: Observer | None = observer
+        self._filter = body_filter
+        self._cancelled = False
         self._plain = False
         self._second_start = False
         self._trailers = False
         self._unparked: Event | None = None
         self._waiting: deque[Event] = deque()
-        self.framer = framer
+        self.held_last: Message | None = None
+        self.drains = False
+        """After the end the app's messages are taken and dropped, so that a thread that makes them gets to its end."""
         self.tail: bytes = NOTHING_SENT
         self.busy_since: float | None = None
-        self.app_sent = self.ours_sent = ticker.now
+        self.app_sent = self.ours_sent = self._framed_at = ticker.now
         self.head_only = True
         self.messages = self.pings = 0
-        self._begun = False
         self.ended = False
         self.app_finished = False
 
     async def send(self, message: Message) -> None:
         """The app's `send`, once its start has been sent: what every event goes through."""
-        if self.busy_since is not None:
-            await self._take_turn()
         # `_plain`: the first bytes are out, and neither a framer nor the linter wants to see the others.
-        if not self._plain or message["type"] != BODY or not message.get("more_body"):
+        plain = self._plain and message["type"] == BODY and message.get("more_body")
+        if not plain or self.busy_since is not None:
             await self._send_rare(message)
             return
         ticker = self._ticker
@@ -100,13 +114,14 @@ class Writer:
         try:
             await self._send(message)
         except BaseException as error:
-            self._failed(error)
+            self._failed(error, of_app=True)
         self.busy_since = None
         if self._waiting:
             self.release()
         self.app_sent = ticker.now
         body = message.get("body", b"")
-        self.tail = body if len(body) > 3 else bytes(self.tail[-3:]) + body
+        # Other buffers than bytes are the app's, to be changed or released as soon as they are sent.
+        self.tail = body if len(body) > 3 and type(body) is bytes else self.tail[-3:] + bytes(body[-4:])
         self.messages += 1
         if not self.messages % FAIRNESS:
             await ticker.backend.checkpoint()
@@ -137,20 +152,28 @@ class Writer:
 
     async def send_ours(self, block: bytes, *, last: bool = False) -> None:
         """Send whole lines of ours, given with LF ends. The caller has the turn, and it is given back."""
-        end = line_end(bytes(self.tail[-4:]))
+        end = line_end(self.tail[-4:])
         body = block if end == b"\n" else block.replace(b"\n", end)
         try:
             await self._send({"type": BODY, "body": body, "more_body": not last})
+            if last and self._trailers:
+                await self._send({"type": TRAILERS, "headers": [], "more_trailers": False})
         except BaseException as error:
-            self._failed(error)
+            self._failed(error, of_app=False)
         self.head_only = False
+        self._filter.opened = True
         self.ours_sent = self._ticker.now
         self.release()
 
     @property
+    def app_active(self) -> float:
+        """When the app last gave us anything. A line that it has begun is not sent before its end."""
+        return max(self.app_sent, self._framed_at)
+
+    @property
     def at_boundary(self) -> bool:
-        self.tail = bytes(self.tail[-4:])  # a large last body is not to be kept for as long as the stream is idle
-        return not self._held and at_boundary(self.tail)
+        self.tail = self.tail[-4:]  # a large last body is not to be kept for as long as the stream is idle
+        return not self._filter.holds and at_boundary(self.tail)
 
     def release(self) -> None:
         """Give the turn back: to the next who waits, or to nobody."""
@@ -163,6 +186,7 @@ class Writer:
     def end(self) -> None:
         """Send nothing of the app's any more."""
         self.ended = True
+        self.held_last = None
         self._plain = False
 
     def abandon(self) -> None:
@@ -170,6 +194,12 @@ class Writer:
         self.busy_since = None
         while self._waiting:
             self._waiting.popleft().set()
+
+    def let_go(self) -> None:
+        """The request is over: keep nothing alive, and nobody waiting."""
+        self._observer = None
+        self.tail = b""
+        self.unpark()
 
     def unpark(self) -> None:
         """Let go of the app's tasks that wait in `send` though the stream has ended."""
@@ -191,18 +221,18 @@ class Writer:
                 self._waiting.remove(turn)
             raise
 
-    def _failed(self, error: BaseException) -> None:
-        if not isinstance(error, Exception):
+    def _failed(self, error: BaseException, *, of_app: bool) -> None:
+        if not isinstance(error, Exception) or (of_app and not _means_gone(error)):
             self.tail = UNKNOWN
             self.release()
             raise error
-        if not self.ended:
+        if not self.ended and self._observer is not None:
             logger.debug("The server's send failed, which is taken for a disconnect.", exc_info=error)
             self._observer.client_left()
 
     async def _send_rare(self, message: Message) -> None:
-        """The first and the last message, what is not a body, and all of a framed, linted or ended stream."""
-        self.busy_since = self._ticker.now
+        """Who has to wait; the first and the last message, what is no body; all of a framed, linted or ended stream."""
+        await self.take_turn()
         try:
             if not self.ended:
                 await self._send_open(message)
@@ -219,66 +249,78 @@ class Writer:
             self._second_start = True
         elif kind == BODY:
             await self._send_body(message)
+        elif kind == PATHSEND and self._filter.frames:
+            await self._send_file(message["path"])
         else:
             await self._hand_over(message)
-            if kind in WHOLE_BODIES or (kind == TRAILERS and not message.get("more_trailers")):
+            if kind == PATHSEND or (kind == TRAILERS and not message.get("more_trailers")):
                 self._complete()
+
+    async def _send_file(self, path: str) -> None:
+        """A file that the server was to send by itself, but whose lines are to become events."""
+        async with await open_file(path, "rb") as file:
+            while chunk := await file.read(65536):
+                await self._send_body({"type": BODY, "body": chunk, "more_body": True})
+        await self._send_body({"type": BODY, "body": b"", "more_body": False})
 
     async def _send_body(self, message: Message) -> None:
         given = message.get("body", b"")
         more = bool(message.get("more_body"))
-        body = self._transform(given, more)
+        body = self._filter.feed(given, more=more)
         if body is not given:
-            if more and not body:
-                return
             message = {"type": BODY, "body": body, "more_body": more}
-        await self._hand_over(message)
-        if body:
-            self.head_only = False
-            self._begun = True
-            self.tail = (bytes(self.tail[-3:]) + body)[-4:]
-            self._plain = not self.ended and self.framer is None and self._lint is None
-        self.app_sent = self._ticker.now
+        self._framed_at = self._ticker.now
         self.messages += 1
         if not more and not self._trailers:
-            self._complete()
-        elif not self.messages % FAIRNESS:
+            await self._send_last(message, body)
+            return
+        if body is given or body:
+            await self._hand_over(message)
+            self._note_sent(body)
+        if not self.messages % FAIRNESS:
             await self._ticker.backend.checkpoint()
 
-    def _transform(self, body: bytes, more: bool) -> bytes:
-        """What goes out for a body of the app's; the same object if nothing is to be changed."""
-        if self._lint is not None:
-            for fault in self._lint.feed(bytes(body)) + ([] if more else self._lint.finish()):
-                logger.warning("Event stream fault: %s", fault)
-        if self.framer is not None:
-            return self.framer.feed(bytes(body)) + (b"" if more else self.framer.finish())
-        if self.head_only or self._begun:
-            return body
-        return self._without_bom(bytes(body), more)
+    def _note_sent(self, body: bytes) -> None:
+        self.app_sent = self._ticker.now
+        if body:
+            self.head_only = False
+            self.tail = (self.tail[-3:] + bytes(body[-4:]))[-4:]
+            self._plain = not self.ended and self._filter.transparent
 
-    def _without_bom(self, body: bytes, more: bool) -> bytes:
-        """After an opening comment a BOM is no longer first, and would spoil the first field's name."""
-        start = self._held + body
-        self._held = b""
-        if more and len(start) < len(BOM) and BOM.startswith(start):
-            self._held = start
-            return b""
-        self._begun = True
-        return start.removeprefix(BOM)
+    async def _send_last(self, message: Message, body: bytes) -> None:
+        """An empty last message waits for the app's return, for a tick at most: some frameworks send it, then raise."""
+        self.app_finished = True
+        if body or self._observer is None:
+            await self._hand_over(message)
+            self._complete()
+        else:
+            self.held_last = message
+            self._observer.finishing()
+
+    async def send_held(self) -> None:
+        """With the turn: send the last message that was held, if it still is. The turn is given back."""
+        try:
+            if self.held_last is not None and not self.ended:
+                last, self.held_last = self.held_last, None
+                await self._hand_over(last)
+                self._complete()
+        finally:
+            self.release()
 
     async def _hand_over(self, message: Message) -> None:
         try:
             await self._send(message)
         except BaseException as error:
-            if isinstance(error, Exception):
-                self._failed(error)
-            else:
+            # uvicorn raises RuntimeError for a message that it does not know.
+            gone = isinstance(error, OSError) or (isinstance(error, Exception) and _means_gone(error))
+            if not gone or (message["type"] != BODY and not isinstance(error, OSError)):
                 self.tail = UNKNOWN
                 raise
+            self._failed(error, of_app=False)
 
     def _complete(self) -> None:
         self.app_finished = True
-        if not self.ended:
+        if not self.ended and self._observer is not None:
             self._observer.completed()
 
     async def _send_after_end(self, message: Message) -> None:
@@ -286,7 +328,24 @@ class Writer:
             self.app_finished = True
         if self.app_finished:
             return
+        if self.drains:
+            await self._ticker.backend.checkpoint()
+            return
+        if not await self._park():
+            raise ClientGone("The event stream has ended; nothing can be sent any more.")
+
+    async def _park(self) -> bool:
+        """Wait until the app's tasks are let go; whether to go on for once, into a cancellation."""
         if self._unparked is None:
             self._unparked = Event()
-        await self._unparked.wait()
-        raise ClientGone("The event stream has ended; nothing can be sent any more.")
+        try:
+            await self._unparked.wait()
+        except BaseException:
+            if self._cancelled or self._observer is None or self._observer.cancelled_app:
+                raise
+            # The framework cancels its own task. Without us its source, which waits for something between two events,
+            # would meet that there, and clean up; here it would be left behind at its `yield`. So it comes again.
+            self._cancelled = True
+            self._ticker.backend.cancel_again()
+            return True
+        return False

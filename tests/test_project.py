@@ -29,7 +29,8 @@ LAYERS = """
     _runtime
     _ticker
     _abort _receive _drain
-    _hooks _writer
+    _body _hooks
+    _writer
     _session
     _exchange
     _route _middleware

@@ -24,7 +24,9 @@ from sse_mw._stream import (
 DEFAULTS = Options()
 SILENT = Options(ping_interval=None, send_timeout=None, idle_timeout=5)
 BARE = Options(ping_interval=None, send_timeout=None)
-OPEN = Marks(opened=100, app_sent=100, ours_sent=100, sending_since=None, head_only=False, at_boundary=True)
+OPEN = Marks(
+    opened=100, app_sent=100, app_active=100, ours_sent=100, sending_since=None, head_only=False, at_boundary=True
+)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ OPEN = Marks(opened=100, app_sent=100, ours_sent=100, sending_since=None, head_o
         (BARE, {"sending_since": 114.0}, 10**6, Action.NONE, None),
         (BARE, {}, 10**6, Action.NONE, None),
         (SILENT, {"ours_sent": 104}, 105, Action.END, CloseReason.IDLE_TIMEOUT),
-        (SILENT, {"app_sent": 101}, 105, Action.NONE, None),
+        (SILENT, {"app_active": 101}, 105, Action.NONE, None),
         (SILENT, {"sending_since": 101.0}, 105, Action.NONE, None),
         (SILENT, {"at_boundary": False}, 105, Action.NONE, None),
         (SILENT, {"at_boundary": False}, 105 + BOUNDARY_WAIT, Action.END, CloseReason.IDLE_TIMEOUT),
@@ -63,7 +65,7 @@ def test_what_to_do(
     [
         ({}, 159.9, Action.NONE),
         ({}, 160, Action.END),
-        ({"sending_since": 159.0}, 160, Action.NONE),
+        ({"sending_since": 159.0}, 160, Action.END),
         ({"at_boundary": False}, 160, Action.NONE),
         ({"at_boundary": False}, 160 + BOUNDARY_WAIT, Action.END),
     ],
@@ -94,7 +96,7 @@ def test_nothing_is_due_before_the_next_look(
     """If nothing happens to a stream meanwhile, then looking just before `look_again` finds nothing to do."""
     ping, send, idle = limits
     options = Options(ping_interval=ping, send_timeout=send, idle_timeout=idle)
-    marks = Marks(0, times[0], times[1], times[2], head_only=False, at_boundary=at_boundary)
+    marks = Marks(0, times[0], times[0], times[1], times[2], head_only=False, at_boundary=at_boundary)
     decision = decide(options, lifetime, marks, now)
     if decision.action is not Action.NONE:
         return
