@@ -160,9 +160,9 @@ def _compile_entry(key: object, value: Any) -> list[FrameRule]:
         return [FrameRule(_mode(key, value), None, _media_type(key))]
     path = re.compile(translate(key))
     if isinstance(value, Mapping):
-        if not value:
-            raise _refused(f"frame[{key!r}]", value, "at least one media type, or a mode")
         by_type = cast(Mapping[object, object], value)
+        if not by_type:
+            raise _refused(f"frame[{key!r}]", by_type, "at least one media type, or a mode")
         return [FrameRule(_mode(key, mode), path, _media_type(name)) for name, mode in by_type.items()]
     return [FrameRule(_mode(key, value), path, None)]
 

@@ -147,6 +147,8 @@ class Session:
                 self._ticker.backend.spawn(self._end_at_boundary, decision.reason)
             case _:
                 pass
+        if self._ending:
+            return now + TICK  # it waits for a send, which may be stuck
         return self._ended_at if self.writer.ended else decision.look_again
 
     async def _end_at_boundary(self, reason: CloseReason) -> None:
@@ -281,7 +283,8 @@ class Session:
     def _ends_by_itself(self) -> bool:
         """Its framework has cancelled the task that streams, or who was told of the end is still about it."""
         backend, told = self._ticker.backend, self._receiver.told
-        return backend.is_ending(self._streamer) or (told is not None and not backend.is_finished(told))
+        is_ending = self._streamed_at_end and backend.is_ending(self._streamer)
+        return is_ending or (told is not None and not backend.is_finished(told))
 
     # The app's end
 

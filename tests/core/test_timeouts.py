@@ -142,3 +142,14 @@ async def test_none_switches_every_limit_off(options: dict[str, Any]) -> None:
         run.send.block()
         await anyio.sleep(200)
         assert middleware.reasons == []
+
+
+@pytest.mark.parametrize("ended_by", ["max_duration", "idle_timeout"])
+async def test_a_client_that_is_stuck_when_its_stream_is_to_end_is_gone_at_the_send_timeout(ended_by: str) -> None:
+    options: dict[str, Any] = {ended_by: 10, "send_timeout": 7, "ping_interval": 4.7}
+    middleware = Recorded(chunks_app(b"data: x\n\n", end=False), **options)
+    async with running(middleware) as run:
+        await anyio.sleep(1)
+        run.send.block()  # the ping after 4.7 seconds is the first that does not get through
+        await run.finish(20)
+    assert middleware.reasons == ["send_timeout"]
