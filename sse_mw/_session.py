@@ -17,7 +17,6 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import cast
 
 import anyio
 
@@ -25,16 +24,17 @@ from . import _ours
 from ._abort import abort_connection
 from ._body import BodyFilter
 from ._hooks import Hooks
+from ._leaving import Leaving
 from ._lint import Linter, lint_headers
 from ._negotiate import Plan
 from ._options import Options
 from ._receive import Receiver
 from ._runtime import Cancellable
 from ._stats import CloseReason, Recorder, StreamInfo
-from ._stream import TICK, Action, Marks, decide, decide_ended
+from ._stream import TICK, Action, Marks, decide
 from ._ticker import Bucket, Ticker
 from ._types import Message, Scope, Send
-from ._writer import ClientGone, Writer
+from ._writer import Writer
 
 logger = logging.getLogger("sse_mw")
 
@@ -45,10 +45,9 @@ LAST_WORDS = 1.0
 class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_app", "_app_through", "_cancelled_at", "_ended_at", "_ending", "_hooks", "_lifetime", "_options",
-                 "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_streamed_at_end",
-                 "_streamer", "_ticker",
-                 "bucket", "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
+    __slots__ = ("_ended_at", "_ending", "_hooks", "_leaving", "_lifetime", "_options", "_pings_allowed", "_quiet",
+                 "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "bucket", "error", "info", "opened",
+                 "reason", "started", "writer")  # fmt: skip
 
     def __init__(
         self,
@@ -66,17 +65,12 @@ class Session:
         self._pings_allowed = plan.pings
         self._receiver = receiver
         self._ticker = ticker
-        self._app = app
         self._recorder = recorder
         self._quiet = scope["method"] == "HEAD"
         self._lifetime = (options.max_duration or inf) * random.uniform(0.9, 1.0)
-        self._streamer = ticker.backend.current_task()
         self._stop_pump: Callable[[], object] | None = None
         self._ended_at = 0.0
         self._ending = False
-        self._streamed_at_end = False
-        self._app_through = False
-        self._cancelled_at: float | None = None
         self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout)
         self.bucket: Bucket | None = None
         self.started = False
@@ -86,6 +80,8 @@ class Session:
         linter = Linter() if options.debug and plan.framer is None and plan.pings else None
         body_filter = BodyFilter(plan.framer, linter, coded=not plan.pings)
         self.writer = Writer(send, ticker, self, body_filter)
+        request = f"{scope['method']} {scope['path']}"
+        self._leaving = Leaving(app, ticker.backend, receiver, self.writer, request, options.cleanup_timeout)
         self.info = StreamInfo(
             method=scope["method"],
             path=scope["path"],
@@ -127,7 +123,7 @@ class Session:
     def visit(self, now: float) -> float:
         """Do what is due at `now`; see `Ticker`."""
         if self.reason is not None:
-            return self._visit_ended(now)
+            return self._leaving.visit(now)
         if self.started and self._receiver.needs_pump:
             self._stop_pump = self._ticker.backend.spawn(self._receiver.pump)
         if self.writer.held_last is not None and self.writer.claim():
@@ -196,17 +192,15 @@ class Session:
         # hypercorn on trio tells of it before the last send returns.
         self._end(CloseReason.COMPLETED if self.writer.app_finished else CloseReason.CLIENT_LEFT)
 
-    @property
     def cancelled_app(self) -> bool:
-        return self._cancelled_at is not None
+        return self._leaving.is_cancelled()
 
     def _end(self, reason: CloseReason, at: float | None = None) -> None:
         if self.reason is not None:
             return
         self.reason = reason
         self._ended_at = self._ticker.fresh() if at is None else at
-        self._streamed_at_end = not self._ticker.backend.is_finished(self._streamer)
-        self.writer.drains = self._ticker.backend.waits_for_thread(self._app.task)
+        self._leaving.begin(self._ended_at)
         self.writer.end()
         if reason is not CloseReason.CLIENT_LEFT:
             self._receiver.drop_kept()
@@ -254,43 +248,11 @@ class Session:
         wanted = block and self._pings_allowed and self.writer.at_boundary and not self._quiet
         self._ticker.backend.spawn(partial(self.writer.send_ours, block if wanted else b"", last=True))
 
-    def _visit_ended(self, now: float) -> float:
-        if self._app_through or self._is_past_streaming or self.writer.drains:
-            self.writer.unpark()
-            return inf
-        if self._ends_by_itself and now < self._ended_at + self._options.cleanup_timeout:
-            return now + TICK
-        decision = decide_ended(self._ended_at, self._cancelled_at, self._options.cleanup_timeout, now)
-        if decision.action is Action.CANCEL:
-            self._cancelled_at = now
-            self._app.cancel()
-        elif decision.action is Action.WARN:
-            self.writer.unpark()
-            logger.warning("The app of %s %s ignored its cancellation for cleanup_timeout.", self.info.method,
-                           self.info.path)  # fmt: skip
-        return decision.look_again
-
-    @property
-    def _is_past_streaming(self) -> bool:
-        """It sent its last message, or the task that streamed has ended since, while the app's own goes on."""
-        return self.writer.app_finished or (
-            self._streamed_at_end
-            and self._streamer is not self._app.task
-            and self._ticker.backend.is_finished(self._streamer)
-        )
-
-    @property
-    def _ends_by_itself(self) -> bool:
-        """Its framework has cancelled the task that streams, or who was told of the end is still about it."""
-        backend, told = self._ticker.backend, self._receiver.told
-        is_ending = self._streamed_at_end and backend.is_ending(self._streamer)
-        return is_ending or (told is not None and not backend.is_finished(told))
-
     # The app's end
 
     async def app_returned(self) -> None:
         """The app is through. If its stream is not, that is an error, and the client gets a whole response."""
-        self._app_through = True
+        self._leaving.is_through = True
         if self.writer.held_last is not None:
             await self.writer.take_turn()
             await self.writer.send_held()
@@ -302,7 +264,7 @@ class Session:
 
     async def app_raised(self, error: Exception) -> bool:
         """The app failed. Return whether the server is to see the exception: not within a stream."""
-        self._app_through = True
+        self._leaving.is_through = True
         if self.reason is None:
             logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
                          self.info.path, exc_info=error)  # fmt: skip
@@ -312,29 +274,22 @@ class Session:
             await self._settle()
             return True
         else:
-            self._log_late(error)
-        with anyio.CancelScope(shield=self._cancelled_at is not None):
+            self._leaving.log(error)
+        with anyio.CancelScope(shield=self._leaving.is_cancelled()):
             await self._settle()
         return False
 
     def swallows(self, error: Exception) -> bool:
         """Whether `error` is what an app that we cancelled has left behind, on trio next to its cancellation."""
-        if self._cancelled_at is None:
+        if not self._leaving.is_cancelled():
             return False
-        self._log_late(error)
+        self._leaving.log(error)
         return True
-
-    def _log_late(self, error: Exception) -> None:
-        if _is_of_disconnect(error):
-            logger.debug("What the app raised when its stream had ended.", exc_info=error)
-        else:
-            logger.error("The app of %s %s failed after its event stream had ended.", self.info.method,
-                         self.info.path, exc_info=error)  # fmt: skip
 
     async def app_cancelled(self) -> None:
         """The app was cancelled: by us, as its stream is over, or by the server, which leaves little time."""
-        self._app_through = True
-        if self._cancelled_at is not None:
+        self._leaving.is_through = True
+        if self._leaving.is_cancelled():
             with anyio.CancelScope(shield=True):
                 await self._settle()
             return
@@ -359,7 +314,7 @@ class Session:
         self._ticker.remove(self)
         if self._stop_pump is not None:
             self._stop_pump()
-        self.writer.let_go()
+        self.writer.forget()
 
     async def _settle(self) -> None:
         """Wait for what is still under way, each thing within its own limit."""
@@ -370,12 +325,3 @@ class Session:
             if limit.cancelled_caught:
                 self._give_up_send()
         await self._hooks.settle()
-
-
-def _is_of_disconnect(error: BaseException) -> bool:
-    """Whether an exception only says that there is nobody to send to: of ours, ASGI's, anyio's or Starlette's."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_of_disconnect, cast(BaseExceptionGroup[BaseException], error).exceptions))
-    lost = (ClientGone, ConnectionError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
-    # Not every OSError: a database's TimeoutError is one too.
-    return isinstance(error, lost) or type(error) is OSError or type(error).__name__ == "ClientDisconnect"

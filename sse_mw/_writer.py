@@ -1,5 +1,7 @@
 """The only caller of the server's `send` once a stream has started.
 
+Longer than the other modules, as whose turn it is stays in one object: another would cost each event its attributes.
+
 The rules:
 
 1. One send at a time: who sends has the *turn*. hypercorn on trio deadlocks on HTTP/2 with two at once; elsewhere
@@ -22,6 +24,7 @@ from anyio import BrokenResourceError, ClosedResourceError, Event, open_file
 
 from ._body import BodyFilter
 from ._framing import at_boundary, line_end
+from ._parking import Parking
 from ._ticker import Ticker
 from ._types import Message, Send
 
@@ -41,10 +44,6 @@ UNKNOWN = b"?"
 """The tail after a cancelled send: nobody knows what of it went out, so there is no boundary."""
 
 
-class ClientGone(OSError):
-    """Raised, as ASGI 2.4 says, into a task of the app's that goes on sending long after its stream has ended."""
-
-
 def _means_gone(error: Exception) -> bool:
     """Whether an exception of the server's `send` says that the connection is gone, and not that a message is wrong."""
     return isinstance(error, OSError | RuntimeError | BrokenResourceError | ClosedResourceError) or (
@@ -55,9 +54,8 @@ def _means_gone(error: Exception) -> bool:
 class Observer(Protocol):
     """Who is told of what the writer sees. Both are called once at most, and must not block."""
 
-    @property
     def cancelled_app(self) -> bool:
-        """The app has been cancelled by us."""
+        """Whether we have cancelled the app."""
         ...
 
     def finishing(self) -> None:
@@ -76,8 +74,8 @@ class Observer(Protocol):
 class Writer:
     """Writes one stream: the app's messages and ours. Any number of tasks may call it at once; they take turns."""
 
-    __slots__ = ("_cancelled", "_filter", "_framed_at", "_observer", "_plain", "_second_start", "_send", "_ticker",
-                 "_trailers", "_unparked", "_waiting", "app_finished", "app_sent", "busy_since", "drains", "ended",
+    __slots__ = ("_filter", "_framed_at", "_observer", "_parking", "_plain", "_second_start", "_send", "_ticker",
+                 "_trailers", "_waiting", "app_finished", "app_sent", "busy_since", "drains", "ended",
                  "head_only", "held_last", "messages", "ours_sent", "pings", "tail")  # fmt: skip
 
     def __init__(self, send: Send, ticker: Ticker, observer: Observer, body_filter: BodyFilter) -> None:
@@ -85,11 +83,10 @@ class Writer:
         self._ticker = ticker
         self._observer: Observer | None = observer
         self._filter = body_filter
-        self._cancelled = False
+        self._parking = Parking(ticker.backend)
         self._plain = False
         self._second_start = False
         self._trailers = False
-        self._unparked: Event | None = None
         self._waiting: deque[Event] = deque()
         self.held_last: Message | None = None
         self.drains = False
@@ -196,16 +193,14 @@ class Writer:
             self._waiting.popleft().set()
 
     def let_go(self) -> None:
+        """Let go of the app's tasks that wait in `send` though the stream has ended."""
+        self._parking.let_go()
+
+    def forget(self) -> None:
         """The request is over: keep nothing alive, and nobody waiting."""
         self._observer = None
         self.tail = b""
-        self.unpark()
-
-    def unpark(self) -> None:
-        """Let go of the app's tasks that wait in `send` though the stream has ended."""
-        if self._unparked is None:
-            self._unparked = Event()
-        self._unparked.set()
+        self._parking.let_go()
 
     # What is rare
 
@@ -331,21 +326,7 @@ class Writer:
         if self.drains:
             await self._ticker.backend.checkpoint()
             return
-        if not await self._park():
-            raise ClientGone("The event stream has ended; nothing can be sent any more.")
+        await self._parking.wait(self._cancelled_by_us)
 
-    async def _park(self) -> bool:
-        """Wait until the app's tasks are let go; whether to go on for once, into a cancellation."""
-        if self._unparked is None:
-            self._unparked = Event()
-        try:
-            await self._unparked.wait()
-        except BaseException:
-            if self._cancelled or self._observer is None or self._observer.cancelled_app:
-                raise
-            # The framework cancels its own task. Without us its source, which waits for something between two events,
-            # would meet that there, and clean up; here it would be left behind at its `yield`. So it comes again.
-            self._cancelled = True
-            self._ticker.backend.cancel_again()
-            return True
-        return False
+    def _cancelled_by_us(self) -> bool:
+        return self._observer is None or self._observer.cancelled_app()

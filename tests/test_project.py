@@ -29,8 +29,9 @@ LAYERS = """
     _runtime
     _ticker
     _abort _receive _drain
-    _body _hooks
+    _body _hooks _parking
     _writer
+    _leaving
     _session
     _exchange
     _route _middleware

@@ -1,0 +1,103 @@
+"""The app of a stream that has ended: what is still done about it, and when it is left alone.
+
+It has been told by then: its sends do nothing, and its `receive` gives the disconnect. docs/design/endings.md has the
+frameworks behind each rule.
+"""
+
+import logging
+from math import inf
+from typing import cast
+
+import anyio
+
+from ._parking import ClientGone
+from ._receive import Receiver
+from ._runtime import Backend, Cancellable
+from ._stream import TICK, Action, decide_ended
+from ._writer import Writer
+
+logger = logging.getLogger("sse_mw")
+
+
+class Leaving:
+    """One app's way out, from the end of its stream to its own."""
+
+    __slots__ = ("_app", "_backend", "_cancelled_at", "_cleanup_timeout", "_ended_at", "_receiver", "_request",
+                 "_streamed", "_streamer", "_writer", "is_through")  # fmt: skip
+
+    def __init__(
+        self,
+        app: Cancellable,
+        backend: Backend,
+        receiver: Receiver,
+        writer: Writer,
+        request: str,
+        cleanup_timeout: float,
+    ) -> None:
+        self._app = app
+        self._backend = backend
+        self._receiver = receiver
+        self._writer = writer
+        self._request = request
+        self._cleanup_timeout = cleanup_timeout
+        self._streamer = backend.current_task()
+        self._streamed = False
+        self._ended_at = 0.0
+        self._cancelled_at: float | None = None
+        self.is_through = False
+        """The app has returned or raised."""
+
+    def begin(self, now: float) -> None:
+        """The stream has ended."""
+        self._ended_at = now
+        self._streamed = not self._backend.is_finished(self._streamer)
+        self._writer.drains = self._backend.waits_for_thread(self._app.task)
+
+    def is_cancelled(self) -> bool:
+        """We have cancelled it."""
+        return self._cancelled_at is not None
+
+    def visit(self, now: float) -> float:
+        """Do what is due at `now`; when to look again."""
+        if self.is_through or self._is_past_streaming or self._writer.drains:
+            self._writer.let_go()
+            return inf
+        if self._ends_by_itself and now < self._ended_at + self._cleanup_timeout:
+            return now + TICK
+        decision = decide_ended(self._ended_at, self._cancelled_at, self._cleanup_timeout, now)
+        if decision.action is Action.CANCEL:
+            self._cancelled_at = now
+            self._app.cancel()
+        elif decision.action is Action.WARN:
+            self._writer.let_go()
+            logger.warning("The app of %s ignored its cancellation for cleanup_timeout.", self._request)
+        return decision.look_again
+
+    def log(self, error: Exception) -> None:
+        """What the app raised by now is no business of the server's."""
+        if _is_of_disconnect(error):
+            logger.debug("What the app raised when its stream had ended.", exc_info=error)
+        else:
+            logger.error("The app of %s failed after its event stream had ended.", self._request, exc_info=error)
+
+    @property
+    def _is_past_streaming(self) -> bool:
+        """It sent its last message, or the task that streamed has ended since, while the app's own goes on."""
+        ended_since = self._streamed and self._backend.is_finished(self._streamer)
+        return self._writer.app_finished or (ended_since and self._streamer is not self._app.task)
+
+    @property
+    def _ends_by_itself(self) -> bool:
+        """Its framework has cancelled the task that streams, or who was told of the end is still about it."""
+        told = self._receiver.told
+        is_ending = self._streamed and self._backend.is_ending(self._streamer)
+        return is_ending or (told is not None and not self._backend.is_finished(told))
+
+
+def _is_of_disconnect(error: BaseException) -> bool:
+    """Whether an exception only says that there is nobody to send to: of ours, ASGI's, anyio's or Starlette's."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_of_disconnect, cast(BaseExceptionGroup[BaseException], error).exceptions))
+    lost = (ClientGone, ConnectionError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+    # Not every OSError: a database's TimeoutError is one too.
+    return isinstance(error, lost) or type(error) is OSError or type(error).__name__ == "ClientDisconnect"
