@@ -253,8 +253,8 @@ class Session:
     async def app_returned(self) -> None:
         """The app is through. If its stream is not, that is an error, and the client gets a whole response."""
         self._leaving.is_through = True
-        if self.writer.held_last is not None:
-            await self.writer.take_turn()
+        if self.writer.app_finished and self.reason is None:
+            await self.writer.take_turn()  # the tick may be sending the last message at this moment
             await self.writer.send_held()
         if self.reason is None:
             logger.error("The app of %s %s returned without ending its event stream; it was ended for it.",
@@ -265,6 +265,9 @@ class Session:
     async def app_raised(self, error: Exception) -> bool:
         """The app failed. Return whether the server is to see the exception: not within a stream."""
         self._leaving.is_through = True
+        if self.writer.app_finished and self.writer.held_last is None and self.reason is None:
+            await self.writer.take_turn()  # the tick is sending the last message at this moment
+            self.writer.release()
         if self.reason is None:
             logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
                          self.info.path, exc_info=error)  # fmt: skip

@@ -1,12 +1,16 @@
 """A client that leaves: the app learns of it at once, and is ended if it does not end by itself."""
 
+import asyncio
 import contextvars
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+import sniffio
+import trio
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -321,3 +325,232 @@ async def test_hooks_see_every_stream_once_and_may_be_coroutines(caplog: pytest.
     assert "on_close failed" in caplog.text
     stats = middleware.stats()
     assert (stats.open, stats.opened, dict(stats.closed), stats.pings) == (0, 1, {"client_left": 1}, 1)
+
+
+async def test_an_app_whose_start_a_helper_task_sent_is_ended_too() -> None:
+    ended = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def begin() -> None:
+            await send(start())
+
+        async with anyio.create_task_group() as helpers:
+            helpers.start_soon(begin)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(anyio.current_time())
+
+    middleware = Recorded(app)
+    async with running(middleware) as run:
+        assert await leave(run) <= 0.1
+    assert len(ended) == 1
+    assert middleware.reasons == ["client_left"]
+
+
+async def test_an_app_of_several_tasks_leaves_the_server_no_exception(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(send: Send) -> None:
+        async def speak() -> None:
+            while True:
+                await send(body(b"data: x\n\n"))
+                await anyio.sleep(0.005)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(speak)
+            tasks.start_soon(anyio.sleep_forever)
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        assert await leave(run) <= 0.1
+    assert run.error is None
+    assert middleware.reasons == ["client_left"]
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_what_one_of_several_tasks_raises_in_its_cleanup_is_logged_alone(
+    native: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail_at_the_end() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("a bug in a child task")
+
+    async def script(send: Send) -> None:
+        if native and sniffio.current_async_library() == "trio":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail_at_the_end)
+                await trio.sleep_forever()
+        elif native:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail_at_the_end())
+                await asyncio.sleep(1000)
+        else:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(fail_at_the_end)
+                await anyio.sleep_forever()
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        assert await leave(run) <= 0.1
+    assert run.error is None
+    assert middleware.reasons == ["client_left"]
+    assert "a bug in a child task" in caplog.text
+    assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == ["ERROR"]
+
+
+async def test_a_background_task_may_take_longer_than_the_cleanup(caplog: pytest.LogCaptureFixture) -> None:
+    done = []
+
+    async def tidy_up() -> None:
+        await anyio.sleep(40)
+        done.append("tidied up")
+
+    async def endpoint(request: Request) -> StreamingResponse:
+        async def events() -> AsyncIterator[bytes]:
+            yield b"data: 1\n\n"
+            await anyio.sleep_forever()
+
+        return StreamingResponse(events(), media_type="text/event-stream", background=BackgroundTask(tidy_up))
+
+    async with running(SSEMiddleware(Starlette(routes=[Route("/", endpoint)]), cleanup_timeout=5)) as run:
+        assert await leave(run) == pytest.approx(40, abs=0.1)
+    assert done == ["tidied up"]
+    assert "ignored its cancellation" not in caplog.text
+
+
+async def test_a_client_that_leaves_after_the_last_message_cuts_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> str:
+        async def listen() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            await send(start())
+            await send(body(b"data: 1\n\n", more=False))
+            await anyio.sleep(60)
+        return "not cut"
+
+    middleware = Recorded(app, cleanup_timeout=5)
+    async with running(middleware) as run:
+        await leave(run)
+    assert run.result == "not cut"
+    assert middleware.reasons == ["completed"]
+    assert caplog.text == ""
+
+
+async def test_a_client_that_leaves_during_the_last_send_has_a_completed_stream() -> None:
+    async def script(send: Send) -> None:
+        await anyio.sleep(1)
+        await send(body(b"data: last\n\n", more=False))
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        await run.send.wait_for(2)
+        run.send.block()
+        await anyio.sleep(2)
+        run.disconnect()
+        await anyio.sleep(1)
+        run.send.unblock()
+        await run.finish()
+    assert middleware.reasons == ["completed"]
+
+
+@pytest.mark.real_time  # virtual time stands still while anything is busy
+async def test_a_framed_source_that_sends_nothing_but_blank_lines_leaves_the_loop_its_turns() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(headers=[(b"content-type", b"application/x-ndjson")]))
+        while True:
+            await send(body(b"\n"))
+
+    middleware = Recorded(app, frame={"/*": "lines"})
+    async with running(middleware) as run:
+        assert await leave(run, 0.2) <= 0.5
+    assert middleware.reasons == ["client_left"]
+    assert run.send.body.replace(b":\n\n", b"") == b""
+
+
+@pytest.mark.real_time
+async def test_an_app_that_asks_for_the_disconnect_for_ever_does_not_hang_the_loop() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        while True:
+            await receive()
+
+    middleware = Recorded(app)
+    async with running(middleware) as run:
+        assert await leave(run, 0.2) <= 0.5
+    assert middleware.reasons == ["client_left"]
+
+
+@pytest.mark.real_time
+async def test_an_app_that_polls_for_the_disconnect_for_ever_does_not_hang_the_loop() -> None:
+    stop = anyio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> str:
+        await send(start())
+        while not stop.is_set():
+            with anyio.CancelScope() as poll:
+                poll.cancel()
+                message = await receive()
+                if message["type"] != "http.disconnect":
+                    await anyio.sleep(0.01)
+        return "stopped"
+
+    async with running(SSEMiddleware(app)) as run:
+        await anyio.sleep(0.1)
+        run.disconnect()
+        await anyio.sleep(0.3)
+        stop.set()
+        await run.finish(5)
+
+
+async def test_a_retry_is_not_sent_to_a_client_that_left_before_the_start() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send(start())
+        await send(body(b"data: 1\n\n"))
+
+    middleware = Recorded(app, retry=100, cleanup_timeout=1)
+    async with running(middleware) as run:
+        assert await leave(run) <= 1.1
+    assert run.send.types == ["http.response.start"]
+    assert middleware.reasons == ["client_left"]
+
+
+async def test_a_hook_that_hangs_holds_the_request_for_the_cleanups_time_and_is_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def hang(info: StreamInfo) -> None:
+        await anyio.sleep_forever()
+
+    async with running(SSEMiddleware(chunks_app(end=False), on_close=hang, cleanup_timeout=3)) as run:
+        assert 3 <= await leave(run) <= 3.1
+    assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == ["WARNING"]
+    assert caplog.text.count("A hook has not returned for cleanup_timeout") == 1
+
+
+async def test_a_hook_that_raises_a_cancellation_leaves_the_other_streams_their_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def on_close(info: StreamInfo) -> None:
+        if info.path == "/cancelled":
+            raise asyncio.CancelledError
+
+    middleware = SSEMiddleware(chunks_app(b"data: x\n\n", end=False), idle_timeout=5, on_close=on_close)
+    async with AsyncExitStack() as stack:
+        runs = [
+            await stack.enter_async_context(running(middleware, http_scope(path=path)))
+            for path in ("/before", "/cancelled", "/after")
+        ]
+        for run in runs:
+            await run.finish(6)
+            assert run.send.complete
+        later = await stack.enter_async_context(running(middleware))
+        await later.finish(6)
+        assert later.send.complete
+    assert middleware.stats().open == 0
+    assert caplog.text.count("on_close failed") == 1

@@ -13,12 +13,8 @@ from support.asgi import Receive as Client
 from support.asgi import Send as Server
 from support.asgi import http_scope
 from support.driver import Recorded, body, start
-from support.virtual_time import VirtualLoop, virtual_clock
+from support.virtual_time import run_virtually
 
-BACKENDS: dict[str, Any] = {
-    "asyncio": lambda: {"loop_factory": VirtualLoop},
-    "trio": lambda: {"clock": virtual_clock()},
-}
 MOMENTS = st.sampled_from([0.0, 0.005, 0.02, 0.03, 0.5, 1.0, 1.02, 1.5, 2.0, 2.2, 3.0, 5.0])
 
 APP_STEPS = st.lists(
@@ -142,7 +138,7 @@ def test_each_stream_ends_once_cleanly_and_leaves_nothing(
     backend: str, steps: Any, end: str, fates: Any, options: dict[str, Any], framed: bool
 ) -> None:
     story = Story(steps, end, fates, options, framed and "frame" in options)
-    anyio.run(partial(audited, story), backend=backend, backend_options=BACKENDS[backend]())
+    run_virtually(backend, partial(audited, story))
 
 
 async def audited(story: Story) -> None:

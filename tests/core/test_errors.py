@@ -1,5 +1,6 @@
 """An app that fails in its stream: the client gets a whole response, the log gets the exception, the server nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,8 +12,12 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from sse_mw import ServerSentEvent, SSEMiddleware
-from sse_mw._types import Receive, Scope, Send
-from support.driver import Recorded, body, chunks_app, running, sending, start
+from sse_mw._types import Message, Receive, Scope, Send
+from support.asgi import Receive as Client
+from support.asgi import Send as Server
+from support.asgi import http_scope
+from support.driver import EVENT_STREAM, Recorded, body, chunks_app, running, sending, start
+from support.virtual_time import VirtualLoop
 
 pytestmark = pytest.mark.anyio
 
@@ -196,3 +201,198 @@ async def test_a_server_that_cancels_a_stuck_stream_is_not_kept_waiting() -> Non
         run.send.block()
         await run.finish(3)
     assert middleware.reasons == ["cancelled"]
+
+
+@pytest.mark.parametrize("message", ["the database did not take the rollback", ""])
+async def test_a_timeout_in_the_cleanup_is_no_disconnect(message: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def script(send: Send) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise TimeoutError(message)
+
+    async with running(SSEMiddleware(sending(script))) as run:
+        await anyio.sleep(1)
+        run.disconnect()
+        await run.finish()
+    assert run.error is None
+    assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == ["ERROR"]
+
+
+def on_a_strict_server(middleware: Recorded) -> Any:
+    """The middleware on a server that refuses what is no bytes, line ends in headers, and a body before its start."""
+
+    async def app(scope: Scope, receive: Receive, send: Any) -> None:
+        async def strict(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if any(b"\n" in value for _, value in message["headers"]):
+                    raise ValueError("Invalid header value")
+            elif "http.response.start" not in send.types:
+                raise RuntimeError("a body before its start")
+            elif not isinstance(message.get("body", b""), bytes | bytearray | memoryview):
+                raise TypeError("a bytes-like object is required, not 'str'")
+            await send(message)
+
+        await middleware(scope, receive, strict)
+
+    return app
+
+
+@pytest.mark.parametrize("caught", [True, False])
+async def test_a_body_that_is_no_bytes_is_the_apps_error_as_without_us(
+    caught: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Exception] = []
+
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n"))
+        try:
+            await send(body("data: 2\n\n"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        except TypeError as error:
+            seen.append(error)
+            if not caught:
+                raise
+        await send(body(b"data: 3\n\n"))
+        await send(body(b"", more=False))
+
+    middleware = Recorded(sending(script))
+    async with running(on_a_strict_server(middleware)) as run:
+        await run.finish()
+    assert [str(error) for error in seen] == ["a bytes-like object is required, not 'str'"]
+    assert run.send.body == b"data: 1\n\n" + (b"data: 3\n\n" if caught else b"")
+    assert run.send.complete
+    assert run.error is None
+    assert middleware.reasons == ["completed" if caught else "error"]
+    assert [record.levelname for record in caplog.records] == ([] if caught else ["ERROR"])
+
+
+async def test_a_first_body_that_is_no_bytes_is_refused_by_name_after_an_opening_comment(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def script(send: Send) -> None:
+        await anyio.sleep(1)
+        await send(body("data: 1\n\n"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        await run.finish()
+    error = middleware.closed[0].error
+    assert isinstance(error, TypeError)
+    assert "http.response.body: body is str" in str(error)
+    assert middleware.reasons == ["error"]
+    assert run.send.body == b":\n\n"
+    assert run.send.complete
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_an_app_whose_start_was_refused_may_answer_with_another() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send(start(headers=[*EVENT_STREAM, (b"x", b"a\nb")]))
+        except ValueError:
+            await send(start(500, [(b"content-type", b"text/plain")]))
+            await send(body(b"sorry", more=False))
+
+    middleware = Recorded(app)
+    async with running(on_a_strict_server(middleware)) as run:
+        await run.finish()
+    assert run.error is None
+    assert run.send.status == 500
+    assert run.send.body == b"sorry"
+    assert run.send.complete
+    assert middleware.reasons == ["error"]
+    assert str(middleware.closed[0].error) == "Invalid header value"
+    assert middleware.stats().open == 0
+
+
+async def test_an_exception_right_after_an_empty_last_message_is_one_of_the_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Some frameworks send it in a `finally`, and then raise what their source raised."""
+
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n"))
+        try:
+            raise LookupError("secret detail")
+        finally:
+            await send(body(b"", more=False))
+
+    middleware = Recorded(sending(script), on_error=lambda error: "sorry")
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.send.body == b"data: 1\n\ndata: sorry\n\n"
+    assert run.send.complete
+    assert [message.get("more_body") for message in run.send.messages[1:]] == [True, False]
+    assert run.error is None
+    assert middleware.reasons == ["error"]
+    assert isinstance(middleware.closed[0].error, LookupError)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_an_empty_last_message_is_sent_within_a_tick_though_the_app_goes_on() -> None:
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n"))
+        await anyio.sleep(1)
+        await send(body(b"", more=False))
+        await anyio.sleep(50)
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        await run.send.wait_for(3)
+        assert run.send.complete
+        assert 1 <= run.send.times[-1] <= 1.05
+        assert middleware.reasons == ["completed"]
+        await run.finish()
+        assert run.finished_at == pytest.approx(51)
+    assert len(run.send.messages) == 3
+
+
+async def test_a_server_that_cancels_while_on_error_is_at_work_gets_a_whole_response() -> None:
+    async def on_error(error: Exception) -> str:
+        await anyio.sleep(5)
+        return "too late"
+
+    middleware = Recorded(failing(b"data: 1\n\n"), on_error=on_error)
+    async with running(lambda scope, receive, send: cancelled(middleware, scope, receive, send)) as run:
+        await run.finish(3)
+    assert run.result == "cancelled"
+    assert run.send.body == b"data: 1\n\n"
+    assert run.send.complete
+    assert len(middleware.closed) == 1
+    assert middleware.stats().open == 0
+
+
+async def test_an_on_error_that_raises_a_cancellation_ends_the_stream_even_so(caplog: pytest.LogCaptureFixture) -> None:
+    """As the result of a cancelled future does."""
+
+    def on_error(error: Exception) -> None:
+        raise asyncio.CancelledError
+
+    middleware = Recorded(failing(b"data: 1\n\n"), on_error=on_error)
+    async with running(middleware) as run:
+        await run.finish(3)
+    assert run.send.body == b"data: 1\n\n"
+    assert run.send.complete
+    assert middleware.reasons == ["error"]
+    assert middleware.stats().open == 0
+    assert "on_error failed" in caplog.text
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["asyncio"])
+@pytest.mark.parametrize("ending", ["app", "error"])
+async def test_a_second_cancellation_during_the_last_words_does_not_cut_them(ending: str) -> None:
+    middleware = Recorded(failing(b"data: 1\n\n") if ending == "error" else chunks_app(b"data: 1\n\n", end=False))
+    server = Server()
+    server.delay = 0.3
+    request = asyncio.create_task(middleware(http_scope(), Client(), server))
+    await asyncio.sleep(0.7)
+    request.cancel()
+    await asyncio.sleep(0.1)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await asyncio.sleep(1)
+    assert server.body == b"data: 1\n\n"
+    assert server.complete
+    assert middleware.reasons == ["error" if ending == "error" else "cancelled"]
+    assert middleware.stats().open == 0

@@ -1,6 +1,7 @@
 """An ordinary response that becomes an event stream in flight, though its app knows nothing of it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -166,8 +167,53 @@ async def test_nothing_in_a_body_becomes_a_field() -> None:
     "frame",
     [3, "lines", {"x": "lines"}, {"text/plain": "words"}, {"text/plain": None}, {"text/event-stream": "lines"},
      {"/a": {"text/event-stream": "lines"}}, {"/a": {"text/plain; charset=x": "lines"}}, {1: "lines"}, {"/a": 1},
-     {"text/plain": {"a/b": "lines"}}, {"/a": {3: "lines"}}],
+     {"text/plain": {"a/b": "lines"}}, {"/a": {3: "lines"}}, {"/a": {}}],
 )  # fmt: skip
 def test_a_rule_that_cannot_be_meant_is_refused_by_name(frame: Any) -> None:
     with pytest.raises(InvalidOption, match="frame"):
         SSEMiddleware(chunks_app(), frame=frame)
+
+
+async def test_a_file_that_the_server_was_to_send_has_its_lines_made_events(tmp_path: Path) -> None:
+    lines = b"".join(b'{"line":%d}\n' % number for number in range(20_000))
+    file = tmp_path / "lines.ndjson"
+    file.write_bytes(lines)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(headers=NDJSON))
+        await send({"type": "http.response.pathsend", "path": str(file)})
+
+    middleware = Recorded(app, frame=LINES)
+    async with running(middleware, http_scope(headers=ASKS)) as run:
+        await run.finish()
+    assert set(run.send.types) == {"http.response.start", "http.response.body"}
+    assert run.send.body == b"".join(b"data: " + line + b"\n\n" for line in lines.splitlines())
+    assert run.send.complete
+    assert middleware.reasons == ["completed"]
+
+
+async def test_a_file_of_an_event_stream_is_left_to_the_server(tmp_path: Path) -> None:
+    message = {"type": "http.response.pathsend", "path": str(tmp_path / "recorded.txt")}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(message)
+
+    middleware = Recorded(app)
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.send.messages[1:] == [message]
+    assert middleware.reasons == ["completed"]
+
+
+async def test_a_file_that_is_not_there_is_the_apps_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(headers=NDJSON))
+        await send({"type": "http.response.pathsend", "path": str(tmp_path / "none")})
+
+    middleware = Recorded(app, frame=LINES)
+    async with running(middleware, http_scope(headers=ASKS)) as run:
+        await run.finish()
+    assert run.send.complete
+    assert middleware.reasons == ["error"]
+    assert isinstance(middleware.closed[0].error, FileNotFoundError)

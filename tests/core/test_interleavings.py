@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 from sse_mw import SSEMiddleware
 from sse_mw._wire import Decoder
 from support.driver import chunks_app, running
-from support.virtual_time import VirtualLoop, virtual_clock
+from support.virtual_time import run_virtually
 
-BACKENDS: dict[str, Any] = {
-    "asyncio": lambda: {"loop_factory": VirtualLoop},
-    "trio": lambda: {"clock": virtual_clock()},
-}
 # An event's own bytes are never these, so ours can be told from the app's.
 PING = b": \x00ping\n\n"
 OPENING = b":\n\n"
@@ -38,7 +34,7 @@ def test_nothing_of_the_apps_is_changed_and_nothing_of_ours_is_inside_an_event(
     backend: str, chunks: list[bytes], delays: list[float], form: str, retry: int | None
 ) -> None:
     ping = PING if form == "comment" else b"event: \x00ping\ndata: \n\n"
-    sent = anyio.run(partial(drive, chunks, delays, ping, retry), backend=backend, backend_options=BACKENDS[backend]())
+    sent = run_virtually(backend, partial(drive, chunks, delays, ping, retry))
     ours, apps = sort_out(sent, ping, retry)
     original = b"".join(chunks)
     # A BOM that is not first any more goes; nothing else may.

@@ -7,14 +7,19 @@ import weakref
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from sse_mw import SSEMiddleware
-from sse_mw._types import Message
+from sse_mw._exchange import Exchange
+from sse_mw._session import Session
+from sse_mw._types import Message, Receive, Scope, Send
+from sse_mw._writer import Writer
 from support.asgi import Receive as Client
 from support.asgi import Send as Server
 from support.asgi import http_scope
-from support.driver import Recorded, chunks_app, running
+from support.driver import Recorded, body, chunks_app, running, sending, start
+from support.virtual_time import VirtualLoop
 
 
 async def one_stream(middleware: SSEMiddleware) -> bytes:
@@ -94,3 +99,87 @@ def test_a_request_that_is_thrown_away_with_its_loop_is_counted_as_ended() -> No
     assert middleware.stats().open == 0
     assert middleware.reasons == ["cancelled"]
     del task
+
+
+@pytest.mark.parametrize(
+    "ending", ["completed", "client_left", "send_timeout", "idle_timeout", "max_duration", "error", "cancelled"]
+)
+def test_a_hook_may_ask_anyio_for_the_time_whatever_has_ended_the_stream(
+    ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a loop that anyio has not started, and in no task of it where the tick has ended the stream."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"data: 1\n\n"))
+        if ending == "send_timeout":
+            server.block()
+            await send(body(b"data: 2\n\n"))
+        if ending == "error":
+            raise LookupError
+        if ending != "completed":
+            await asyncio.sleep(100)
+        await send(body(b"", more=False))
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        request = asyncio.create_task(middleware(http_scope(), client, server))
+        if ending == "client_left":
+            loop.call_later(1, client.disconnect)
+        if ending == "cancelled":
+            loop.call_later(1, request.cancel)
+        if ending == "send_timeout":
+            loop.call_later(10, server.unblock)
+        await asyncio.wait([request])
+
+    limits = {ending: 5.0} if ending in ("send_timeout", "idle_timeout", "max_duration") else {}
+    middleware = Recorded(app, **limits)
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        client, server = runner.run(make_ends())
+        runner.run(serve())
+    assert middleware.reasons == [ending]
+    assert len(middleware.closed_at) == 1, "the hook has got to its end"
+    assert "on_close failed" not in caplog.text
+
+
+async def make_ends() -> tuple[Client, Server]:
+    return Client(), Server()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("ending", ["completed", "client_left", "idle_timeout"])
+def test_a_stream_that_has_ended_is_freed_without_the_garbage_collector(
+    backend: str, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n"))
+        if ending == "error":
+            raise LookupError
+        if ending != "completed":
+            await anyio.sleep_forever()
+        await send(body(b"", more=False))
+
+    middleware = SSEMiddleware(sending(script), idle_timeout=0.05 if ending == "idle_timeout" else None)
+
+    async def serve() -> list[object]:
+        for _ in range(5):
+            async with running(middleware) as run:
+                await run.send.wait_for(2)
+                if ending == "client_left":
+                    run.disconnect()
+                await run.finish()
+        await anyio.sleep(0.1)
+        return parts_alive()
+
+    def parts_alive() -> list[object]:
+        return [thing for thing in gc.get_objects() if isinstance(thing, Session | Writer | Exchange)]
+
+    caplog.set_level("CRITICAL", "sse_mw")  # a record kept would keep its exception's frames
+    gc.collect()
+    before = parts_alive()  # other tests' exceptions keep some
+    gc.disable()
+    try:
+        assert [part for part in anyio.run(serve, backend=backend) if part not in before] == []
+    finally:
+        gc.enable()
+    assert middleware.stats().closed == {ending: 5}

@@ -52,3 +52,12 @@ def test_what_cannot_be_meant_is_refused_by_name(name: str, value: Any) -> None:
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="ping_intervall"):
         SSEMiddleware(chunks_app(), ping_intervall=3)  # type: ignore[call-arg]
+
+
+async def ping_later() -> str:
+    return "ping"
+
+
+def test_a_ping_that_would_have_to_be_awaited_is_refused_by_name() -> None:
+    with pytest.raises(InvalidOption, match=r"^ping_event="):
+        SSEMiddleware(chunks_app(), ping_event=ping_later)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

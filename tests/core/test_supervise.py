@@ -1,5 +1,8 @@
 """An app's own event stream: headers, opening, pings, and that nothing of ours ever gets into an event."""
 
+import asyncio
+import inspect
+import sys
 from typing import Any
 
 import anyio
@@ -289,3 +292,174 @@ async def test_debug_mode_names_the_faults_of_a_stream(caplog: pytest.LogCapture
         await run.finish()
     assert run.send.body == b"id: a\x00b\ndta: x\n\ndata: cut", "named, not changed"
     assert caplog.text.count("Event stream fault") == 3
+
+
+async def test_a_buffer_that_is_released_after_its_send_is_not_looked_into_again() -> None:
+    async def script(send: Send) -> None:
+        buffer = bytearray(b"data: xxxx\n\n")
+        for _ in range(3):
+            with memoryview(buffer) as view:
+                await send(body(view))
+        await anyio.sleep(6)
+        await send(body(b"", more=False))
+
+    middleware = Recorded(sending(script), ping_interval=5)
+    async with running(copying(middleware)) as run:
+        await run.finish()
+    assert run.error is None
+    assert middleware.reasons == ["completed"]
+    assert run.send.body == b"data: xxxx\n\n" * 3 + b": ping\n\n"
+
+
+@pytest.mark.parametrize("gap", [0, 6])
+async def test_a_buffer_may_be_filled_anew_after_its_send(gap: float) -> None:
+    async def script(send: Send) -> None:
+        buffer = bytearray()
+        for _ in range(3):
+            buffer += b"data: xxxx\n\n"
+            await send(body(buffer))
+            buffer.clear()  # raises if anybody still holds a view
+            await anyio.sleep(gap)
+        await send(body(b"", more=False))
+
+    middleware = Recorded(sending(script), ping_interval=5)
+    async with running(copying(middleware)) as run:
+        await run.finish()
+    assert run.error is None
+    assert middleware.reasons == ["completed"]
+    assert run.send.body == (b"data: xxxx\n\n" + (b": ping\n\n" if gap else b"")) * 3
+
+
+async def test_a_buffer_that_changes_after_its_send_does_not_let_a_ping_into_an_event() -> None:
+    async def script(send: Send) -> None:
+        buffer = bytearray(b"data: first\n\n")
+        await send(body(buffer))
+        buffer[:] = b"data: half an"
+        await send(body(buffer))
+        buffer[:] = b" event\n\n"  # the next piece is made
+        await anyio.sleep(20)
+        await send(body(buffer))
+        await send(body(b"", more=False))
+
+    async with running(copying(SSEMiddleware(sending(script), ping_interval=5))) as run:
+        await run.finish()
+    assert run.send.body == b"data: first\n\ndata: half an event\n\n"
+
+
+def copying(middleware: SSEMiddleware) -> Any:
+    """The middleware on a server that copies a body at once, as all do, since it is the app's to change."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def copy_and_send(message: Message) -> None:
+            await send({**message, "body": bytes(message["body"])} if "body" in message else message)
+
+        await middleware(scope, receive, copy_and_send)
+
+    return app
+
+
+async def test_of_two_middlewares_the_outer_one_alone_is_at_work(caplog: pytest.LogCaptureFixture) -> None:
+    inner = Recorded(chunks_app(b"data: 1\n\n", end=False), ping_interval=1)
+    outer = Recorded(inner, ping_interval=5)
+    for _ in range(2):
+        async with running(outer) as run:
+            await anyio.sleep(17)
+            assert run.send.body == b"data: 1\n\n" + b": ping\n\n" * 3
+    assert inner.opened == inner.closed == []
+    assert outer.reasons == ["client_left"] * 2
+    assert caplog.text.count("remove one of them") == 1
+
+
+async def test_adapters_see_a_coroutine_function_in_the_send_that_the_app_is_given() -> None:
+    seen: list[bool] = []
+    is_coroutine_function = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else asyncio.iscoroutinefunction
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(is_coroutine_function(send))
+        await send(start())
+        seen.append(is_coroutine_function(send))
+        await send(body(b"", more=False))
+
+    async with running(SSEMiddleware(app)) as run:
+        await run.finish()
+    assert seen == [True, True]
+
+
+@pytest.mark.parametrize("last", [True, False])
+async def test_a_retry_is_not_put_into_what_another_task_has_begun(last: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as tasks:
+            for message in (start(), body(b"data: half"), body(b" an event\n\n", more=not last)):
+                tasks.start_soon(deliver, send, message)
+                await anyio.sleep(0.001)
+        if not last:
+            await anyio.sleep(1)
+            await send(body(b"", more=False))
+
+    async with running(SSEMiddleware(app, retry=100)) as run:
+        run.send.delay = 0.05
+        await run.finish()
+    assert run.send.body == b"data: half an event\n\n"
+    assert run.send.complete
+    assert run.send.most_concurrent == 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_message_without_a_type_is_the_apps_error_and_takes_nobodys_turn(first: bool) -> None:
+    refused: list[KeyError] = []
+
+    async def script(send: Send) -> None:
+        async def send_nothing() -> None:
+            try:
+                await send({})
+            except KeyError as error:
+                refused.append(error)
+
+        if not first:
+            await send(body(b"data: 1\n\n"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(deliver, send, body(b"data: 2\n\n"))
+            tasks.start_soon(send_nothing)
+        await send_nothing()
+        await send(body(b"data: 3\n\n"))
+        await send(body(b"", more=False))
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        run.send.delay = 0.05
+        await run.finish()
+    assert len(refused) == 2
+    assert run.send.body == (b"" if first else b"data: 1\n\n") + b"data: 2\n\ndata: 3\n\n"
+    assert middleware.reasons == ["completed"]
+
+
+async def test_a_compressed_body_that_begins_like_a_bom_is_kept_whole() -> None:
+    headers = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"br")]
+    async with running(SSEMiddleware(chunks_app(BOM + b"abc", gap=1, headers=headers))) as run:
+        await run.finish()
+    assert run.send.body == BOM + b"abc"
+
+
+async def test_a_second_content_encoding_counts() -> None:
+    headers = [
+        (b"content-type", b"text/event-stream"),
+        (b"content-encoding", b"identity"),
+        (b"Content-Encoding", b"gzip"),
+    ]
+    async with running(SSEMiddleware(chunks_app(b"\x1f\x8b", gap=40, headers=headers), ping_interval=5)) as run:
+        await run.finish()
+    assert run.send.body == b"\x1f\x8b"
+
+
+async def test_headers_may_be_bytearrays() -> None:
+    given: Any = [[bytearray(b"Content-Type"), bytearray(b"text/event-stream")], [bytearray(b"ETag"), bytearray(b"x")]]
+    middleware = Recorded(chunks_app(b"data: x\n\n", headers=given))
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.error is None
+    assert middleware.reasons == ["completed"]
+    assert [bytes(name).lower() for name, _ in run.send.start["headers"]] == [
+        b"content-type",
+        b"cache-control",
+        b"x-accel-buffering",
+    ]

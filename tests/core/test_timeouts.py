@@ -1,5 +1,7 @@
 """Slow clients, silent apps and long streams."""
 
+import time
+from itertools import cycle
 from typing import Any
 
 import anyio
@@ -7,7 +9,9 @@ import anyio.lowlevel
 import pytest
 
 from sse_mw import SSEMiddleware
+from sse_mw._session import Session
 from sse_mw._types import Receive, Scope, Send
+from support.asgi import http_scope
 from support.driver import Recorded, body, chunks_app, running, sending, start
 
 pytestmark = pytest.mark.anyio
@@ -153,3 +157,105 @@ async def test_a_client_that_is_stuck_when_its_stream_is_to_end_is_gone_at_the_s
         run.send.block()  # the ping after 4.7 seconds is the first that does not get through
         await run.finish(20)
     assert middleware.reasons == ["send_timeout"]
+
+
+@pytest.mark.parametrize("pieces", [(b"data: x\n\n",)])
+async def test_a_source_that_is_always_inside_a_slow_send_is_ended_between_two_events(
+    pieces: tuple[bytes, ...],
+) -> None:
+    async def script(send: Send) -> None:
+        for piece in cycle(pieces):
+            await send(body(piece))
+
+    middleware = Recorded(sending(script), max_duration=10, retry=200)
+    async with running(middleware) as run:
+        run.send.delay = 0.05
+        await run.finish(12)
+    assert middleware.reasons == ["max_duration"]
+    assert 9 <= middleware.closed_at[0] <= 10.5
+    events, _, retry = run.send.body.removeprefix(b"retry: 200\n\n").rpartition(b"retry: ")
+    assert events == b"data: x\n\n" * (len(events) // 9)
+    assert 100 <= int(retry) <= 300
+    assert run.send.complete
+
+
+async def test_a_last_send_that_is_under_way_at_the_limit_is_the_streams_end() -> None:
+    async def script(send: Send) -> None:
+        await anyio.sleep(8)
+        await send(body(b"data: x\n\n", more=False))
+
+    middleware = Recorded(sending(script), max_duration=10)
+    async with running(middleware) as run:
+        await run.send.wait_for(2)
+        run.send.delay = 5
+        await run.finish(14)
+    assert run.send.body == b":\n\ndata: x\n\n"
+    assert middleware.reasons == ["completed"]
+
+
+@pytest.mark.real_time
+async def test_a_handler_that_blocks_the_loop_before_it_starts_its_stream_does_not_lose_that_time() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/blocks":
+            time.sleep(1)  # noqa: ASYNC251
+        await send(start())
+        await send(body(b"data: x\n\n"))
+        await anyio.sleep(0.1)
+        await send(body(b"", more=False))
+
+    middleware = Recorded(app, max_duration=0.6)
+    async with running(middleware), running(middleware, http_scope(path="/blocks")) as run:
+        await run.finish()
+    assert [(info.path, info.reason) for info in middleware.closed if info.path == "/blocks"] == [
+        ("/blocks", "completed")
+    ]
+    assert run.send.body == b"data: x\n\n"
+
+
+@pytest.mark.parametrize("ending", ["idle_timeout", "max_duration"])
+async def test_the_response_is_whole_when_the_call_returns_though_the_app_fails_in_its_cleanup(ending: str) -> None:
+    async def script(send: Send) -> None:
+        await send(body(b"data: x\n\n"))
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("cleanup")
+
+    middleware = Recorded(sending(script), **{ending: 5})
+
+    async def look_at_the_end(scope: Scope, receive: Receive, send: Send) -> bool:
+        await middleware(scope, receive, send)
+        return run.send.complete
+
+    async with running(look_at_the_end) as run:
+        run.send.delay = 0.5
+        await run.finish(8)
+    assert run.error is None
+    assert run.result is True
+    assert middleware.reasons == [ending]
+
+
+async def test_a_stream_that_stands_inside_an_event_is_not_looked_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    visits: list[float] = []
+    visit = Session.visit
+
+    def counted(self: Session, now: float) -> float:
+        visits.append(now)
+        return visit(self, now)
+
+    monkeypatch.setattr(Session, "visit", counted)
+    async with running(SSEMiddleware(chunks_app(b": no empty line\n", end=False), ping_interval=5)):
+        await anyio.sleep(1)
+        before = len(visits)
+        await anyio.sleep(100)
+        assert 1 <= len(visits) - before <= 25
+
+
+async def test_the_blank_lines_of_a_framed_app_keep_its_stream_from_being_idle() -> None:
+    ndjson = [(b"content-type", b"application/x-ndjson")]
+    app = chunks_app(*[b"\n"] * 30, b"{}\n", gap=1, end=False, headers=ndjson)
+    middleware = Recorded(app, frame={"/*": "lines"}, idle_timeout=10, ping_interval=None)
+    async with running(middleware) as run:
+        await run.finish(45)
+    assert run.send.body.startswith(b":\n\ndata: {}\n\nretry: ")
+    assert 41 <= middleware.closed_at[0] <= 41.1

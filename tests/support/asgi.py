@@ -76,10 +76,11 @@ class Receive:
 
 class Send:
     """A server's `send` that records; `block()` makes it a client that stopped reading, `fail()` one that is
-    gone.
+    gone. Each send takes `delay` seconds.
     """
 
     def __init__(self) -> None:
+        self.delay = 0.0
         self.messages: list[Message] = []
         self.times: list[float] = []
         self.concurrent = 0
@@ -104,6 +105,8 @@ class Send:
         self.concurrent += 1
         self.most_concurrent = max(self.most_concurrent, self.concurrent)
         try:
+            if self.delay:
+                await anyio.sleep(self.delay)
             if not self._open.is_set():
                 await self._open.wait()
             if self._error is not None:

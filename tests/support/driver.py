@@ -79,7 +79,7 @@ def start(status: int = 200, headers: Any = EVENT_STREAM) -> Message:
     return {"type": "http.response.start", "status": status, "headers": headers}
 
 
-def body(chunk: bytes, *, more: bool = True) -> Message:
+def body(chunk: bytes | bytearray | memoryview, *, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": chunk, "more_body": more}
 
 
