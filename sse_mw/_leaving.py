@@ -91,7 +91,8 @@ class Leaving:
         """Its framework has cancelled the task that streams, or who was told of the end is still about it."""
         told = self._receiver.told
         is_ending = self._streamed and self._backend.is_ending(self._streamer)
-        return is_ending or (told is not None and not self._backend.is_finished(told))
+        about_it = told is not None and told is not self._writer.parking.parked
+        return is_ending or (about_it and not self._backend.is_finished(told))
 
 
 def _is_of_disconnect(error: BaseException) -> bool:

@@ -14,11 +14,13 @@ class ClientGone(OSError):
 class Parking:
     """One stream's. Any number of the app's tasks may wait here."""
 
-    __slots__ = ("_backend", "_deferred", "_open")
+    __slots__ = ("_backend", "_deferred", "_open", "parked")
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._deferred = False
+        self.parked: object | None = None
+        """The task that came last: it does not end by itself."""
         self._open: Event | None = None
 
     async def wait(self, cancelled_by_us: Callable[[], bool]) -> None:
@@ -32,6 +34,7 @@ class Parking:
         """
         if self._open is None:
             self._open = Event()
+        self.parked = self._backend.current_task()
         try:
             await self._open.wait()
         except BaseException:

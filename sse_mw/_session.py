@@ -149,13 +149,17 @@ class Session:
 
     async def _end_at_boundary(self, reason: CloseReason) -> None:
         """End the stream once the send under way is through, if it stands at a boundary then; else look again."""
-        await self.writer.take_turn()
-        self._ending = False
-        again = decide(self._options, self._lifetime, self._marks(sending_since=None), self._ticker.now)
-        if self.reason is None and again.action is Action.END:
-            self._end_with(reason, _ours.farewell(self._options))
-        else:
+        while True:
+            await self.writer.take_turn()
+            again = decide(self._options, self._lifetime, self._marks(sending_since=None), self._ticker.now)
+            if self.reason is None and again.action is Action.END:
+                self._end_with(reason, _ours.farewell(self._options))
+                break
             self.writer.release()
+            # Who has waited sends the rest of the event perhaps; else the next tick looks again.
+            if self.reason is not None or self.writer.busy_since is None:
+                break
+        self._ending = False
 
     def _marks(self, sending_since: float | None) -> Marks:
         writer = self.writer
@@ -195,16 +199,17 @@ class Session:
     def cancelled_app(self) -> bool:
         return self._leaving.is_cancelled()
 
-    def _end(self, reason: CloseReason, at: float | None = None) -> None:
+    def _end(self, reason: CloseReason, at: float | None = None, *, tell: bool = True) -> None:
         if self.reason is not None:
             return
         self.reason = reason
         self._ended_at = self._ticker.fresh() if at is None else at
         self._leaving.begin(self._ended_at)
         self.writer.end()
-        if reason is not CloseReason.CLIENT_LEFT:
-            self._receiver.drop_kept()
-        self._receiver.disconnect()
+        if tell:
+            if reason is not CloseReason.CLIENT_LEFT:
+                self._receiver.drop_kept()
+            self._receiver.disconnect()
         self._ticker.revisit(self, self._ended_at)
         if not self._quiet:
             self._recorder.closed(reason, self.writer.pings)
@@ -247,6 +252,14 @@ class Session:
         self._end(reason)
         wanted = block and self._pings_allowed and self.writer.at_boundary and not self._quiet
         self._ticker.backend.spawn(partial(self.writer.send_ours, block if wanted else b"", last=True))
+
+    async def _send_end(self, sent: anyio.Event) -> None:
+        """The end of the body, once the send under way is through."""
+        with anyio.move_on_after(self._options.send_timeout) as limit:
+            await self.writer.take_turn()
+        if not limit.cancelled_caught:
+            await self.writer.send_ours(b"", last=True)
+        sent.set()
 
     # The app's end
 
@@ -296,14 +309,21 @@ class Session:
             with anyio.CancelScope(shield=True):
                 await self._settle()
             return
+        sent = anyio.Event()
+        if self.reason is None:
+            # Before the turn, and in a task: on asyncio a second cancellation gets through every shield.
+            self._end(CloseReason.CANCELLED)
+            self._ticker.backend.spawn(self._send_end, sent)
+        else:
+            sent.set()
         with anyio.move_on_after(LAST_WORDS, shield=True):
-            await self._end_ours(CloseReason.CANCELLED)
+            await sent.wait()
             await self._settle()
 
     def start_failed(self, error: BaseException) -> None:
         """There is no response yet, so the app may start another."""
-        self.error = error
-        self._end(CloseReason.ERROR)
+        self.error = error if isinstance(error, Exception) else None
+        self._end(CloseReason.ERROR if isinstance(error, Exception) else CloseReason.CANCELLED, tell=False)
         self.forget()
 
     def thrown_away(self) -> None:
@@ -318,6 +338,9 @@ class Session:
         if self._stop_pump is not None:
             self._stop_pump()
         self.writer.forget()
+        # The exception's traceback leads back to here: a cycle.
+        self.error = None
+        self.info = replace(self.info, error=None)
 
     async def _settle(self) -> None:
         """Wait for what is still under way, each thing within its own limit."""

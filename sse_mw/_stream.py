@@ -107,7 +107,8 @@ def _ending(options: Options, lifetime: float, marks: Marks, now: float) -> Deci
 
 
 def _at_boundary(reason: CloseReason, marks: Marks, due: float, now: float) -> Decision | None:
-    if marks.at_boundary or now >= due + BOUNDARY_WAIT:
+    # A send under way may end the event: the session waits for it, and decides anew.
+    if marks.at_boundary or marks.sending_since is not None or now >= due + BOUNDARY_WAIT:
         return Decision(Action.END, inf, reason)
     return Decision(Action.NONE, now + TICK)
 

@@ -74,16 +74,16 @@ class Observer(Protocol):
 class Writer:
     """Writes one stream: the app's messages and ours. Any number of tasks may call it at once; they take turns."""
 
-    __slots__ = ("_filter", "_framed_at", "_observer", "_parking", "_plain", "_second_start", "_send", "_ticker",
+    __slots__ = ("_filter", "_framed_at", "_observer", "_plain", "_second_start", "_send", "_ticker",
                  "_trailers", "_waiting", "app_finished", "app_sent", "busy_since", "drains", "ended",
-                 "head_only", "held_last", "messages", "ours_sent", "pings", "tail")  # fmt: skip
+                 "head_only", "held_last", "messages", "ours_sent", "parking", "pings", "tail")  # fmt: skip
 
     def __init__(self, send: Send, ticker: Ticker, observer: Observer, body_filter: BodyFilter) -> None:
         self._send = send
         self._ticker = ticker
         self._observer: Observer | None = observer
         self._filter = body_filter
-        self._parking = Parking(ticker.backend)
+        self.parking = Parking(ticker.backend)
         self._plain = False
         self._second_start = False
         self._trailers = False
@@ -194,13 +194,13 @@ class Writer:
 
     def let_go(self) -> None:
         """Let go of the app's tasks that wait in `send` though the stream has ended."""
-        self._parking.let_go()
+        self.parking.let_go()
 
     def forget(self) -> None:
         """The request is over: keep nothing alive, and nobody waiting."""
         self._observer = None
         self.tail = b""
-        self._parking.let_go()
+        self.parking.let_go()
 
     # What is rare
 
@@ -228,13 +228,16 @@ class Writer:
     async def _send_rare(self, message: Message) -> None:
         """Who has to wait; the first and the last message, what is no body; all of a framed, linted or ended stream."""
         await self.take_turn()
+        over = self.ended
         try:
-            if not self.ended:
+            if not over:
                 await self._send_open(message)
-                return
         finally:
             self.release()
-        await self._send_after_end(message)
+        if over:
+            await self._send_after_end(message)
+        elif not self.messages % FAIRNESS:
+            await self._ticker.backend.checkpoint()
 
     async def _send_open(self, message: Message) -> None:
         kind = message["type"]
@@ -268,12 +271,9 @@ class Writer:
         self.messages += 1
         if not more and not self._trailers:
             await self._send_last(message, body)
-            return
-        if body is given or body:
+        elif body is given or body:
             await self._hand_over(message)
             self._note_sent(body)
-        if not self.messages % FAIRNESS:
-            await self._ticker.backend.checkpoint()
 
     def _note_sent(self, body: bytes) -> None:
         self.app_sent = self._ticker.now
@@ -326,7 +326,7 @@ class Writer:
         if self.drains:
             await self._ticker.backend.checkpoint()
             return
-        await self._parking.wait(self._cancelled_by_us)
+        await self.parking.wait(self._cancelled_by_us)
 
     def _cancelled_by_us(self) -> bool:
         return self._observer is None or self._observer.cancelled_app()

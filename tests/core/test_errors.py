@@ -396,3 +396,51 @@ async def test_a_second_cancellation_during_the_last_words_does_not_cut_them(end
     assert server.complete
     assert middleware.reasons == ["error" if ending == "error" else "cancelled"]
     assert middleware.stats().open == 0
+
+
+# test_errors.py
+async def test_an_app_whose_start_was_refused_may_stream_after_all() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send(start(headers=[*EVENT_STREAM, (b"x", b"a\nb")]))
+        except ValueError:
+            await send(start())
+            await send(body(b"data: 1\n\n"))
+            await anyio.sleep_forever()
+
+    middleware = Recorded(app, ping_interval=5)
+    async with running(on_a_strict_server(middleware)) as run:
+        await anyio.sleep(6)
+        run.disconnect()
+        await run.finish(1)
+    assert run.send.body == b"data: 1\n\n: ping\n\n"
+    assert middleware.reasons == ["error", "client_left"]
+    assert middleware.stats().open == 0
+
+
+# test_errors.py
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["asyncio"])
+async def test_a_second_cancellation_while_another_tasks_send_is_under_way_does_not_cut_the_end() -> None:
+    async def script(send: Send) -> None:
+        async def speak() -> None:
+            await send(body(b"data: 1\n\n"))
+
+        helper = asyncio.create_task(speak())
+        await anyio.sleep_forever()
+        await helper
+
+    middleware = Recorded(sending(script))
+    server = Server()
+    server.delay = 0.3
+    request = asyncio.create_task(middleware(http_scope(), Client(), server))
+    await asyncio.sleep(0.4)
+    request.cancel()
+    await asyncio.sleep(0.1)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await asyncio.sleep(1)
+    assert server.body == b"data: 1\n\n"
+    assert server.complete
+    assert middleware.reasons == ["cancelled"]
+    assert middleware.stats().open == 0

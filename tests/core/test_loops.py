@@ -147,7 +147,7 @@ async def make_ends() -> tuple[Client, Server]:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("ending", ["completed", "client_left", "idle_timeout"])
+@pytest.mark.parametrize("ending", ["completed", "client_left", "error", "idle_timeout"])
 def test_a_stream_that_has_ended_is_freed_without_the_garbage_collector(
     backend: str, ending: str, caplog: pytest.LogCaptureFixture
 ) -> None:

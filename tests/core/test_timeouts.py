@@ -159,7 +159,7 @@ async def test_a_client_that_is_stuck_when_its_stream_is_to_end_is_gone_at_the_s
     assert middleware.reasons == ["send_timeout"]
 
 
-@pytest.mark.parametrize("pieces", [(b"data: x\n\n",)])
+@pytest.mark.parametrize("pieces", [(b"data: x\n\n",), (b"data: x", b"\n\n"), (b"data: ", b"x\n", b"\n")])
 async def test_a_source_that_is_always_inside_a_slow_send_is_ended_between_two_events(
     pieces: tuple[bytes, ...],
 ) -> None:
