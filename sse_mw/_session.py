@@ -1,5 +1,7 @@
 """One stream from its start to its end: what to do when time passes, and how it ends, exactly once.
 
+Longer than the other modules, as all that may end a stream has to be seen at once: two endings may come together.
+
 How a stream ends, whatever the reason (the order was tried on sixteen frameworks: cancelling first orphans the
 inner tasks of Quart and Django, raising into the app leaves generators to the garbage collector):
 
