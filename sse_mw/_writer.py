@@ -228,7 +228,7 @@ class Writer:
     async def _send_rare(self, message: Message) -> None:
         """Who has to wait; the first and the last message, what is no body; all of a framed, linted or ended stream."""
         await self.take_turn()
-        over = self.ended
+        over = self.ended or self.app_finished
         try:
             if not over:
                 await self._send_open(message)
@@ -285,6 +285,7 @@ class Writer:
     async def _send_last(self, message: Message, body: bytes) -> None:
         """An empty last message waits for the app's return, for a tick at most: some frameworks send it, then raise."""
         self.app_finished = True
+        self._plain = False
         if body or self._observer is None:
             await self._hand_over(message)
             self._complete()

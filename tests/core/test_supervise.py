@@ -271,6 +271,21 @@ async def test_a_second_start_is_dropped_and_logged_once(caplog: pytest.LogCaptu
     assert caplog.text.count("second time") == 1
 
 
+async def test_nothing_follows_the_apps_last_message_though_it_is_held_for_a_moment() -> None:
+    async def script(send: Send) -> None:
+        await send(body(b"data: 1\n\n"))
+        await send(body(b"", more=False))
+        await send(body(b"data: too late\n\n"))
+        await send(body(b"data: too late\n\n", more=False))
+
+    middleware = Recorded(sending(script))
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.send.chunks == [b"data: 1\n\n", b""]
+    assert run.send.complete
+    assert middleware.reasons == ["completed"]
+
+
 async def test_trailers_end_a_stream_that_announces_them() -> None:
     trailers = {"type": "http.response.trailers", "headers": [(b"x", b"y")], "more_trailers": False}
 
