@@ -1,31 +1,48 @@
-"""One request: the `receive` and `send` that the app is given, and what becomes of its response."""
+"""One request: the `receive` and `send` that the app is given, and what becomes of its response.
+
+An endpoint under `@sse_route` finds the exchange of its request in a context variable, and leaves its mark there.
+"""
 
 from collections.abc import Awaitable
+from concurrent.futures import Future
+from contextvars import Context, ContextVar, copy_context
 
-from ._negotiate import Mode, negotiate
+import anyio
+
+from ._misplaced import check as check_misplaced
+from ._negotiate import Mark, Mode, negotiate
 from ._options import Options
+from ._producer import Producer
 from ._receive import Receiver
 from ._runtime import Cancellable, mark_coroutine_function
 from ._session import Session
-from ._stats import Recorder
+from ._source import make_source
+from ._stats import Recorder, StreamInfo
 from ._ticker import Ticker
 from ._types import Message, Receive, Scope, Send
 from ._writer import START
+from .exceptions import InvalidSource
+
+current: ContextVar["Exchange"] = ContextVar("sse_mw.exchange")
+"""The exchange of the request that the running code serves."""
 
 
 class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
-    __slots__ = ("_app", "_forward", "_options", "_recorder", "_scope", "_send", "_ticker", "receive", "session")
+    __slots__ = ("_app", "_forward", "_mark", "_producer", "_recorder", "_send", "_ticker", "options", "receive",
+                 "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
                  ticker: Ticker, app: Cancellable) -> None:  # fmt: skip
-        self._scope = scope
+        self.scope = scope
+        self.options = options
         self._send = send
-        self._options = options
         self._recorder = recorder
         self._ticker = ticker
         self._app = app
+        self._mark: Mark | None = None
+        self._producer: Producer | None = None
         self._forward: Send = self._before_start
         self.receive = Receiver(receive, ticker.backend.current_task)
         self.session: Session | None = None
@@ -39,13 +56,20 @@ class Exchange:
         if message["type"] != START:
             await self._send(message)  # early hints, a push, debug messages
             return
-        plan = negotiate(self._scope, message, self._options.rules)
+        producer = self._producer
+        if producer is not None and self._mark is not None:
+            await producer.first()  # of interest where the endpoint itself could not wait
+        if self._mark is None:
+            check_misplaced(self.scope, message)
+        plan = negotiate(self.scope, message, self.options.rules, self._mark)
         if plan.mode is Mode.PASS:
+            if producer is not None:
+                producer.stop()  # something has answered in the endpoint's place
             self._forward = self._send
             await self._send(plan.start)
             return
         session = self.session = Session(
-            self._scope, plan, self._send, self.receive, self._options, self._ticker, self._app, self._recorder
+            self.scope, plan, self._send, self.receive, self.options, self._ticker, self._app, self._recorder
         )
         self._forward = session.writer.send
         try:
@@ -56,3 +80,96 @@ class Exchange:
                 self.session = None
                 self._forward = self._before_start
             raise
+        if producer is not None and plan.mode is Mode.SOURCE:
+            await session.run_source(producer)
+
+    @property
+    def info(self) -> StreamInfo:
+        """What is known of the request's stream."""
+        return StreamInfo.of(self.scope, "pending") if self.session is None else self.session.snapshot()
+
+    # What `@sse_route` calls, from any thread
+
+    def mark(self, mark: Mark, options: Options) -> None:
+        """What the endpoint that was called wants of its response."""
+        self._mark = mark
+        self.options = options
+
+    async def begin(self, given: object, name: str) -> None:
+        """Take what an endpoint has returned for the source of the response's events, and wait for the first.
+
+        Raises:
+            InvalidSource: It is no source, or the request has its event stream already.
+            BaseException: What the source raised instead of a first event.
+        """
+        if self._ticker.backend.is_here:
+            await self._start(given, name, copy_context())
+        else:  # another event loop, as asgiref runs one to have a sync framework call an async endpoint
+            self.begin_in_thread(given, name)
+
+    def begin_in_thread(self, given: object, name: str) -> None:
+        """As `begin`, for an endpoint that is no coroutine. In the event loop's own thread nothing is waited for."""
+        context = copy_context()
+        if self._ticker.backend.is_here:
+            self._take(given, name, context)
+            return
+        started: Future[None] = Future()
+        spawn = self._ticker.backend.spawn
+
+        def start() -> None:
+            spawn(self._start_for_thread, given, name, context, started)
+
+        self._ticker.backend.call_from_thread(start)
+        started.result()
+
+    async def _start_for_thread(self, given: object, name: str, context: Context, started: "Future[None]") -> None:
+        try:
+            await self._start(given, name, context)
+        except BaseException as error:
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+
+    async def _start(self, given: object, name: str, context: Context) -> None:
+        producer = self._take(given, name, context)
+        try:
+            await producer.first()
+        except BaseException:
+            self._mark = None  # whatever the response is going to be, it is not of this source
+            raise
+
+    def _take(self, given: object, name: str, context: Context) -> Producer:
+        if self.session is not None:
+            raise InvalidSource(f"{name} was called in a request whose event stream has started: a request has one")
+        backend = self._ticker.backend
+        source = make_source(given, name, context, backend)
+        if self._producer is not None:
+            self._producer.stop()
+        # A thread enters the context by itself, so that it must not be the task's too.
+        task_context = context if source.interruptible else context.copy()
+        request = f"{self.scope['method']} {self.scope['path']}"
+        self._producer = Producer(source, self._ticker, task_context, self.options, request)
+        self._mark = Mark(has_source=True)
+        if self.scope["method"] == "HEAD":
+            self._producer.close_unstarted()
+        else:
+            self._producer.start()
+        return self._producer
+
+    @property
+    def has_source(self) -> bool:
+        """Whether an endpoint has given one."""
+        return self._producer is not None
+
+    def thrown_away(self) -> None:
+        """The request was closed from outside, its event loop may be gone: nothing can be awaited or cancelled."""
+        self._producer = None
+        if self.session is not None:
+            self.session.thrown_away()
+
+    async def close(self) -> None:
+        """The request is over: so is a source whose stream never started."""
+        if self._producer is not None:
+            self._producer.stop()
+            with anyio.CancelScope(shield=True):
+                await self._producer.wait_until_done()

@@ -51,6 +51,10 @@ class Hooks:
         if inspect.isawaitable(result):
             await result
 
+    def forget(self) -> None:
+        """The request is over. What is running goes on, in contexts of its own."""
+        self._context = Context()
+
     async def settle(self) -> None:
         """Wait for what is running, as long as may be."""
         if self._running:

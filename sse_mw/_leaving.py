@@ -51,7 +51,7 @@ class Leaving:
         """The stream has ended."""
         self._ended_at = now
         self._streamed = not self._backend.is_finished(self._streamer)
-        self._writer.drains = self._backend.waits_for_thread(self._app.task)
+        self._writer.drains = self._writer.drains or self._backend.waits_for_thread(self._app.task)
 
     def is_cancelled(self) -> bool:
         """We have cancelled it."""

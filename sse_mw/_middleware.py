@@ -1,9 +1,10 @@
 """`SSEMiddleware`: the scope guard, an exchange for each request, and what the app's end means for its stream."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
-from ._exchange import Exchange
+from ._exchange import Exchange, current
 from ._options import ErrorHook, FrameRules, Hook, Options, PingEvent
 from ._runtime import PerLoop
 from ._stats import Recorder, Stats
@@ -38,7 +39,12 @@ class SSEMiddleware:
         idle_timeout: Seconds of silence of the app's after which the stream is ended. `None`: for ever.
         max_duration: Seconds after which a stream is ended, less up to a tenth, chosen for each stream at random so
             that not all clients come back at once; they are told when to by a `retry` field. `None`: for ever.
-        cleanup_timeout: Seconds that a cancelled app and the hooks have for cleaning up until a warning is logged.
+        open_timeout: Seconds that the response of an endpoint under `@sse_route` waits for the first event, so that
+            what the endpoint raises until then is the framework's own error response. `None`: for ever.
+        cleanup_timeout: Seconds that a cancelled app or source and the hooks have for cleaning up until a warning is
+            logged, and nobody waits for them any longer.
+        max_threads: Worker threads for sync generators and iterables under `@sse_route`, for each event loop; one
+            holds a thread while it makes an event. Further ones wait for a thread.
         retry: Milliseconds that clients are to wait before they reconnect, sent as the stream's first field.
             `None`: whatever the client thinks right.
         frame: Which responses that are no event streams become some, and how: `"lines"`, an event for each line of
@@ -68,7 +74,9 @@ class SSEMiddleware:
         send_timeout: float | None = 30.0,
         idle_timeout: float | None = None,
         max_duration: float | None = None,
+        open_timeout: float | None = 0.1,
         cleanup_timeout: float = 30.0,
+        max_threads: int = 256,
         retry: int | None = None,
         frame: FrameRules | None = None,
         on_open: Hook | None = None,
@@ -86,7 +94,9 @@ class SSEMiddleware:
             send_timeout=send_timeout,
             idle_timeout=idle_timeout,
             max_duration=max_duration,
+            open_timeout=open_timeout,
             cleanup_timeout=cleanup_timeout,
+            max_threads=max_threads,
             retry=retry,
             frame=frame,
             on_open=on_open,
@@ -96,7 +106,7 @@ class SSEMiddleware:
         )
         self._warned = False
         self._recorder = Recorder()
-        self._tickers = PerLoop(Ticker)
+        self._tickers = PerLoop(Ticker, max_threads)
 
     def stats(self) -> Stats:
         """Count this middleware's streams, over all its loops. May be called from any thread."""
@@ -126,17 +136,21 @@ class SSEMiddleware:
             )
 
     async def _run(self, exchange: Exchange, scope: Scope) -> Any:
+        token = current.set(exchange)
         try:
             return await self._run_app(exchange, scope)
         except GeneratorExit:
-            if exchange.session is not None:
-                exchange.session.thrown_away()
+            exchange.thrown_away()
             raise
         except BaseException as error:
             if exchange.session is not None and not isinstance(error, Exception):
                 await exchange.session.app_cancelled()
             raise
         finally:
+            with suppress(ValueError):  # thrown away, and so closed in another context
+                current.reset(token)
+            if exchange.has_source:
+                await exchange.close()
             if exchange.session is not None:
                 exchange.session.forget()
 

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from ._framing import Framer, make_framer
-from ._options import FrameRule
+from ._options import FrameMode, FrameRule
 from ._types import Headers, Message, Scope
 
 EVENT_STREAM = b"text/event-stream"
@@ -31,6 +31,17 @@ class Mode(Enum):
     PASS = "pass"
     SUPERVISE = "supervise"
     FRAME = "frame"
+    SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `@sse_route` has said about the response of the endpoint that was called."""
+
+    frame: FrameMode | None = None
+    """How to turn the response's body into events."""
+    has_source: bool = False
+    """The endpoint gave a source: the body is to be its events, whatever the framework makes of the placeholder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +57,24 @@ class Plan:
     """Turns the body into events; for `FRAME`."""
 
 
-def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...]) -> Plan:
-    """Decide by the response's content type first, then by the `frame` option's rules, in their order."""
+def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...], mark: Mark | None = None) -> Plan:
+    """Decide by the endpoint's mark first, then by the response's content type, then by the `frame` option's rules.
+
+    A mark is of no account where the framework answers with something else in the end: an error, a redirect, a 304.
+    """
     given = start.get("headers", ())
     # Some apps send a one-shot iterator (Sanic): it is read once, and a list goes on in its place.
     headers: Headers = given if type(given) in (list, tuple) else list(given)
     content_type = _find(headers, b"content-type")
     media_type = content_type.split(b";", 1)[0].strip().lower()
+    streamable = 200 <= start["status"] < 300 and start["status"] not in BODILESS | {206}
+    if mark is not None and mark.has_source and streamable:
+        return Plan(Mode.SOURCE, _with_headers(start, _source_headers(headers)))
     if media_type == EVENT_STREAM and start["status"] not in BODILESS:
         return Plan(Mode.SUPERVISE, _with_headers(start, _stream_headers(headers)), pings=not _is_coded(headers))
-    if rules and 200 <= start["status"] < 300 and start["status"] not in BODILESS | {206}:
+    if mark is not None and mark.frame is not None and streamable and not _is_coded(headers):
+        return _framed(start, headers, content_type.decode("latin-1"), mark.frame)
+    if rules and streamable:
         framed = _negotiate_frame(scope, start, headers, content_type.decode("latin-1"), rules)
         if framed is not None:
             return framed
@@ -76,9 +95,21 @@ def _negotiate_frame(
     rule = next((rule for rule in matching if asked or not rule.asks), None)
     if rule is None:
         return Plan(Mode.PASS, _with_headers(start, varied))
-    framed = [CONTENT_TYPE, *(pair for pair in varied if bytes(pair[0]).lower() != b"content-type")]
-    framer = make_framer(rule.mode, content_type)
-    return Plan(Mode.FRAME, _with_headers(start, _stream_headers(framed)), framer=framer)
+    return _framed(start, varied, content_type, rule.mode)
+
+
+def _framed(start: Message, headers: Headers, content_type: str, mode: FrameMode) -> Plan:
+    framed = [CONTENT_TYPE, *_without(headers, b"content-type")]
+    return Plan(Mode.FRAME, _with_headers(start, _stream_headers(framed)), framer=make_framer(mode, content_type))
+
+
+def _source_headers(headers: Headers) -> Headers:
+    """What the framework says of its placeholder's type and coding is not true of the events."""
+    return _stream_headers([CONTENT_TYPE, *_without(headers, b"content-type", b"content-encoding")])
+
+
+def _without(headers: Headers, *names: bytes) -> Headers:
+    return [pair for pair in headers if bytes(pair[0]).lower() not in names]
 
 
 def _matches(rule: FrameRule, path: str, media_type: str) -> bool:

@@ -52,7 +52,9 @@ class Options:
     send_timeout: float | None = 30.0
     idle_timeout: float | None = None
     max_duration: float | None = None
+    open_timeout: float | None = 0.1
     cleanup_timeout: float = 30.0
+    max_threads: int = 256
     retry: int | None = None
     frame: FrameRules | None = None
     on_open: Hook | None = None
@@ -65,9 +67,10 @@ class Options:
     """The `frame` option, compiled."""
 
     def __post_init__(self) -> None:
-        for name in ("ping_interval", "send_timeout", "idle_timeout", "max_duration"):
+        for name in ("ping_interval", "send_timeout", "idle_timeout", "max_duration", "open_timeout"):
             _check_seconds(name, getattr(self, name), remedy="or None to switch it off")
         _check_seconds("cleanup_timeout", self.cleanup_timeout, optional=False, remedy="30.0 by default")
+        _check_count("max_threads", self.max_threads, "threads", minimum=1)
         _check_count("padding", self.padding, "bytes", maximum=65536)
         if self.retry is not None:
             _check_count("retry", self.retry, "milliseconds, or None to leave it to the client")
@@ -82,6 +85,12 @@ class Options:
         object.__setattr__(self, "rules", compile_rules(self.frame))
 
 
+def check_frame_mode(mode: object) -> None:
+    """Whether `@sse_route(frame=...)` can be meant."""
+    if mode is not None and mode not in get_args(FrameMode):
+        raise _refused("frame", mode, '"lines" or "chunks" for a route; media types and paths are for the middleware')
+
+
 def _refused(name: str, value: object, wanted: str) -> InvalidOption:
     return InvalidOption(f"{name}={value!r:.80} cannot be meant: give {wanted}")
 
@@ -93,9 +102,9 @@ def _check_seconds(name: str, value: object, *, optional: bool = True, remedy: s
         raise _refused(name, value, f"a number of seconds above 0 and up to {LONGEST:.0e}, {remedy}")
 
 
-def _check_count(name: str, value: object, unit: str, maximum: int = 2**63 - 1) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= maximum:
-        raise _refused(name, value, f"a whole number from 0 to {maximum} of {unit}")
+def _check_count(name: str, value: object, unit: str, minimum: int = 0, maximum: int = 2**63 - 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        raise _refused(name, value, f"a whole number from {minimum} to {maximum} of {unit}")
 
 
 def _check_callable(name: str, value: object) -> None:

@@ -8,10 +8,14 @@ import asyncio
 import inspect
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.to_thread
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,6 +57,27 @@ class Backend(Protocol):
         """
         ...
 
+    def spawn_interruptible(self, function: TaskFunction, context: Context) -> Callable[[], bool]:
+        """Run `function` as a task of its own, and return what interrupts it: cancels it where it waits, once.
+
+        What its `finally` blocks await afterwards goes on. The interruption returns whether it was delivered, or will
+        be; if not, try again. It must not be called before the task has begun.
+        """
+        ...
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the event loop soon. The one method that any thread may call."""
+        ...
+
+    async def run_in_thread(self, function: Callable[[], T]) -> T:
+        """Call `function` in a worker thread, of which there are `max_threads` at most; who comes late waits."""
+        ...
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the calling thread is the one in which the event loop runs."""
+        ...
+
     def current_task(self) -> object | None:
         """The running task; `None` in a callback of the loop's, and where no loop runs."""
         ...
@@ -67,6 +92,10 @@ class Backend(Protocol):
         """Whether a task waits for a worker thread, which no cancellation reaches."""
         ...
 
+    def was_cancelled(self, error: BaseException) -> bool:
+        """Whether `error`, just caught in the current task, is the cancellation of that task."""
+        ...
+
     def cancel_again(self) -> None:
         """A cancellation of the current task has just been caught: have it come again at the next checkpoint."""
         ...
@@ -78,10 +107,30 @@ class Backend(Protocol):
     def cancellable(self) -> Cancellable: ...
 
 
-class AsyncioBackend:
-    """asyncio on any of its loops. Holds no reference to the loop, so that a stopped one can be collected."""
+class Threads:
+    """The worker threads of one event loop's sync sources, apart from those that frameworks run endpoints in."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
+        self._thread = threading.get_ident()
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def run_in_thread(self, function: Callable[[], T]) -> T:
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._max_threads)
+        return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+
+    @property
+    def is_here(self) -> bool:
+        return threading.get_ident() == self._thread
+
+
+class AsyncioBackend(Threads):
+    """asyncio on any of its loops. Holds the loop weakly, so that a stopped one can be collected."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_threads: int) -> None:
+        super().__init__(max_threads)
+        self._loop = weakref.ref(loop)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def time(self) -> float:
@@ -97,6 +146,15 @@ class AsyncioBackend:
         task.add_done_callback(self._tasks.discard)
         return task.cancel
 
+    def spawn_interruptible(self, function: TaskFunction, context: Context) -> Callable[[], bool]:
+        return self.spawn(function, context=context)  # type: ignore[return-value]
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("The event loop is gone.")
+        loop.call_soon_threadsafe(callback)
+
     def current_task(self) -> object | None:
         return asyncio.current_task()
 
@@ -111,6 +169,10 @@ class AsyncioBackend:
         # the tests of a2wsgi notice.
         callbacks = getattr(getattr(task, "_fut_waiter", None), "_callbacks", None) or ()
         return any(getattr(callback[0], "__qualname__", "").startswith("_chain_future") for callback in callbacks)
+
+    def was_cancelled(self, error: BaseException) -> bool:
+        task = asyncio.current_task()
+        return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
     def cancel_again(self) -> None:
         task = asyncio.current_task()
@@ -153,13 +215,15 @@ class AsyncioCancellable:
             self.task.cancel()
 
 
-class TrioBackend:
+class TrioBackend(Threads):
     """trio, whose tasks of ours are system tasks: they live outside the app's nurseries."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: Any, max_threads: int) -> None:
         import trio
 
+        super().__init__(max_threads)
         self._trio = trio
+        self._token = weakref.ref(token)
 
     def time(self) -> float:
         return self._trio.current_time()
@@ -181,6 +245,31 @@ class TrioBackend:
         self._trio.lowlevel.spawn_system_task(run_in_scope, context=context or Context())
         return scope.cancel
 
+    def spawn_interruptible(self, function: TaskFunction, context: Context) -> Callable[[], bool]:
+        outer, inner = self._trio.CancelScope(), self._trio.CancelScope()
+
+        async def run_in_scopes() -> None:
+            with outer, inner:
+                await function()
+
+        def interrupt() -> bool:
+            # trio cancels at every checkpoint from now on, unless shielded: open the shield for this moment alone, in
+            # which only a task that waits can be reached. One that was reached is ready to run now.
+            ready = self._trio.lowlevel.current_statistics().tasks_runnable
+            outer.cancel()
+            inner.shield = False
+            inner.shield = True
+            return bool(self._trio.lowlevel.current_statistics().tasks_runnable > ready)
+
+        self._trio.lowlevel.spawn_system_task(run_in_scopes, context=context)
+        return interrupt
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        token = self._token()
+        if token is None:
+            raise RuntimeError("The event loop is gone.")
+        token.run_sync_soon(callback)
+
     def current_task(self) -> object | None:
         return self._trio.lowlevel.current_task()
 
@@ -192,6 +281,9 @@ class TrioBackend:
 
     def waits_for_thread(self, task: object) -> bool:
         return False  # trio's own threads are waited for by a cancelled task, and nothing lies in between
+
+    def was_cancelled(self, error: BaseException) -> bool:
+        return isinstance(error, self._trio.Cancelled)
 
     def cancel_again(self) -> None:
         pass  # trio delivers a cancellation at every checkpoint
@@ -234,10 +326,11 @@ class PerLoop(Generic[T]):
     Threads may ask at once, each for its own loop.
     """
 
-    __slots__ = ("_by_loop", "_lock", "_make")
+    __slots__ = ("_by_loop", "_lock", "_make", "_max_threads")
 
-    def __init__(self, make: Callable[[Backend], T]) -> None:
+    def __init__(self, make: Callable[[Backend], T], max_threads: int) -> None:
         self._make = make
+        self._max_threads = max_threads
         self._by_loop: WeakKeyDictionary[Any, T] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
@@ -247,9 +340,9 @@ class PerLoop(Generic[T]):
             return self._find(trio.lowlevel.current_trio_token(), TrioBackend)
         return self._find(asyncio.get_running_loop(), AsyncioBackend)
 
-    def _find(self, loop: Any, backend: Callable[[], Backend]) -> T:
+    def _find(self, loop: Any, backend: Callable[[Any, int], Backend]) -> T:
         with self._lock:
             found = self._by_loop.get(loop)
             if found is None:
-                found = self._by_loop[loop] = self._make(backend())
+                found = self._by_loop[loop] = self._make(backend(loop, self._max_threads))
             return found

@@ -30,12 +30,14 @@ from ._leaving import Leaving
 from ._lint import Linter, lint_headers
 from ._negotiate import Plan
 from ._options import Options
+from ._producer import Producer
 from ._receive import Receiver
 from ._runtime import Cancellable
 from ._stats import CloseReason, Recorder, StreamInfo
 from ._stream import TICK, Action, Marks, decide
 from ._ticker import Bucket, Ticker
 from ._types import Message, Scope, Send
+from ._waiting import WaitingApp
 from ._writer import Writer
 
 logger = logging.getLogger("sse_mw")
@@ -47,9 +49,9 @@ LAST_WORDS = 1.0
 class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_ended_at", "_ending", "_hooks", "_leaving", "_lifetime", "_options", "_pings_allowed", "_quiet",
-                 "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "bucket", "error", "info", "opened",
-                 "reason", "started", "writer")  # fmt: skip
+    __slots__ = ("_ended_at", "_ending", "_hooks", "_last_sent", "_leaving", "_lifetime", "_options", "_pings_allowed",
+                 "_producer", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "_waiting_app",
+                 "bucket", "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
 
     def __init__(
         self,
@@ -74,6 +76,9 @@ class Session:
         self._ended_at = 0.0
         self._ending = False
         self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout)
+        self._last_sent: anyio.Event | None = None
+        self._producer: Producer | None = None
+        self._waiting_app: WaitingApp | None = None
         self.bucket: Bucket | None = None
         self.started = False
         self.opened = ticker.now
@@ -84,13 +89,7 @@ class Session:
         self.writer = Writer(send, ticker, self, body_filter)
         request = f"{scope['method']} {scope['path']}"
         self._leaving = Leaving(app, ticker.backend, receiver, self.writer, request, options.cleanup_timeout)
-        self.info = StreamInfo(
-            method=scope["method"],
-            path=scope["path"],
-            client=tuple(scope["client"]) if scope.get("client") else None,
-            http_version=scope.get("http_version", "1.1"),
-            mode=plan.mode.value,
-        )
+        self.info = StreamInfo.of(scope, plan.mode.value)
 
     # The start
 
@@ -124,9 +123,12 @@ class Session:
 
     def visit(self, now: float) -> float:
         """Do what is due at `now`; see `Ticker`."""
+        if self._producer is not None and not self._producer.is_done and self.reason is not None:
+            return now + TICK
         if self.reason is not None:
+            self._let_app_go()
             return self._leaving.visit(now)
-        if self.started and self._receiver.needs_pump:
+        if self.started and self._receiver.needs_pump and self._waiting_app is None:
             self._stop_pump = self._ticker.backend.spawn(self._receiver.pump)
         if self.writer.held_last is not None and self.writer.claim():
             self._ticker.backend.spawn(self.writer.send_held)
@@ -181,7 +183,70 @@ class Session:
         self._ticker.backend.spawn(self.writer.send_ours, block)
 
     def _look_soon(self) -> None:
-        self._ticker.revisit(self, self._ticker.now)
+        if self._waiting_app is not None and self.reason is None:
+            self._waiting_app.look_again()
+        else:
+            self._ticker.revisit(self, self._ticker.now)
+
+    # A source of ours
+
+    async def run_source(self, producer: Producer) -> None:
+        """Have the source write the stream. Returns once that is over and the source has cleaned up.
+
+        Raises:
+            BaseException: What the source raised: it is for the app's own error handling to see.
+        """
+        self._producer = producer
+        self.writer.drains = True
+        producer.open(self.writer, self._source_ended)
+        await self._wait_for_source(producer)
+        if producer.error is not None and self.error is producer.error:
+            raise producer.error
+
+    async def _wait_for_source(self, producer: Producer) -> None:
+        """In the app's task, which reads on meanwhile, so that a stream has one task of ours and no more."""
+        self._waiting_app = WaitingApp(self._ticker.backend, self._receiver)
+        try:
+            await self._waiting_app.wait()
+        except BaseException:
+            self._cut()
+            with anyio.CancelScope(shield=True):
+                await producer.wait_until_done()
+            raise
+        finally:
+            self._waiting_app = None
+            self.writer.app_finished = True  # the rest of the app's response is nothing to be sent
+
+    async def _source_ended(self) -> None:
+        """In the source's task, after its cleanup."""
+        producer, block = self._producer, b""
+        assert producer is not None
+        if self.reason is None and producer.error is not None:
+            block = await self._report(producer.error)
+        if producer.is_cancelled:
+            self._cut()
+        await self.writer.take_turn()
+        if self.reason is None:
+            self._end(CloseReason.COMPLETED if producer.error is None else CloseReason.ERROR)
+            self._let_app_go()
+            wanted = self.writer.at_boundary
+            await self.writer.send_ours(block if wanted else b"", last=True)
+        else:
+            self.writer.release()
+            self._let_app_go()
+
+    def _let_app_go(self) -> None:
+        if self._waiting_app is not None:
+            self._waiting_app.go()
+
+    async def _report(self, error: BaseException) -> bytes:
+        """Say once that the app has failed; what its client is to be told of that."""
+        logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
+                     self.info.path, exc_info=error)  # fmt: skip
+        self.error = error
+        if not isinstance(error, Exception):
+            return b""
+        return await self._hooks.last_event(self._options.on_error, error)
 
     # The end
 
@@ -206,6 +271,8 @@ class Session:
             return
         self.reason = reason
         self._ended_at = self._ticker.fresh() if at is None else at
+        if self._producer is not None:
+            self._producer.stop()
         self._leaving.begin(self._ended_at)
         self.writer.end()
         if tell:
@@ -215,18 +282,23 @@ class Session:
         self._ticker.revisit(self, self._ended_at)
         if not self._quiet:
             self._recorder.closed(reason, self.writer.pings)
-            self.info = self._final_info(reason)
+            self.info = self._info_at(self._ended_at)
             self._hooks.call("on_close", self._options.on_close, self.info)
 
-    def _final_info(self, reason: CloseReason) -> StreamInfo:
-        writer = self.writer
+    def snapshot(self) -> StreamInfo:
+        """What is known of it at this moment."""
+        if self.reason is not None:
+            return self.info
+        return self._info_at(self._ticker.now)
+
+    def _info_at(self, now: float) -> StreamInfo:
         return replace(
             self.info,
-            reason=reason,
+            reason=self.reason,
             error=self.error,
-            duration=self._ended_at - self.opened,
-            messages=writer.messages,
-            pings=writer.pings,
+            duration=now - self.opened,
+            messages=self.writer.messages,
+            pings=self.writer.pings,
         )
 
     def _give_up_send(self) -> None:
@@ -271,6 +343,8 @@ class Session:
         if self.writer.app_finished and self.reason is None:
             await self.writer.take_turn()  # the tick may be sending the last message at this moment
             await self.writer.send_held()
+        if self.reason is None and self._producer is not None:
+            await self._wait_for_source(self._producer)  # the response was another task's to send
         if self.reason is None:
             logger.error("The app of %s %s returned without ending its event stream; it was ended for it.",
                          self.info.method, self.info.path)  # fmt: skip
@@ -284,14 +358,11 @@ class Session:
             await self.writer.take_turn()  # the tick is sending the last message at this moment
             self.writer.release()
         if self.reason is None:
-            logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
-                         self.info.path, exc_info=error)  # fmt: skip
-            self.error = error
-            await self._end_ours(CloseReason.ERROR, await self._hooks.last_event(self._options.on_error, error))
+            await self._end_ours(CloseReason.ERROR, await self._report(error))
         elif self.reason is CloseReason.COMPLETED and not self._quiet:
             await self._settle()
             return True
-        else:
+        elif not _stems_from(error, self.error):
             self._leaving.log(error)
         with anyio.CancelScope(shield=self._leaving.is_cancelled()):
             await self._settle()
@@ -311,16 +382,19 @@ class Session:
             with anyio.CancelScope(shield=True):
                 await self._settle()
             return
-        sent = anyio.Event()
+        self._cut()
+        with anyio.move_on_after(LAST_WORDS, shield=True):
+            if self._last_sent is not None:
+                await self._last_sent.wait()
+            await self._settle()
+
+    def _cut(self) -> None:
+        """The server has cancelled the request. Its client gets a whole response nevertheless."""
         if self.reason is None:
             # Before the turn, and in a task: on asyncio a second cancellation gets through every shield.
             self._end(CloseReason.CANCELLED)
-            self._ticker.backend.spawn(self._send_end, sent)
-        else:
-            sent.set()
-        with anyio.move_on_after(LAST_WORDS, shield=True):
-            await sent.wait()
-            await self._settle()
+            self._last_sent = anyio.Event()
+            self._ticker.backend.spawn(self._send_end, self._last_sent)
 
     def start_failed(self, error: BaseException) -> None:
         """There is no response yet, so the app may start another."""
@@ -331,6 +405,7 @@ class Session:
     def thrown_away(self) -> None:
         """The request was closed from outside, its event loop may be gone: nothing can be awaited or cancelled."""
         self._stop_pump = None
+        self._producer = None
 
     def forget(self) -> None:
         """Let go of everything. Called once, when the app is through, whatever became of it."""
@@ -340,12 +415,16 @@ class Session:
         if self._stop_pump is not None:
             self._stop_pump()
         self.writer.forget()
-        # The exception's traceback leads back to here: a cycle.
+        # Cycles: the exception's traceback leads back to here, and the contexts do to the exchange.
         self.error = None
+        self._producer = None
+        self._hooks.forget()
         self.info = replace(self.info, error=None)
 
     async def _settle(self) -> None:
         """Wait for what is still under way, each thing within its own limit."""
+        if self._producer is not None:
+            await self._producer.wait_until_done()
         if self.writer.busy_since is not None:
             with anyio.move_on_after(self._options.send_timeout) as limit:
                 await self.writer.take_turn()
@@ -353,3 +432,22 @@ class Session:
             if limit.cancelled_caught:
                 self._give_up_send()
         await self._hooks.settle()
+
+
+def _stems_from(error: BaseException, origin: BaseException | None) -> bool:
+    """Whether `error` is what an app's error handling has made of `origin`."""
+    if origin is None:
+        return False
+    seen: set[int] = set()
+    below: list[BaseException | None] = [error]
+    while below:
+        each = below.pop()
+        if each is origin:
+            return True
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        below += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            below += each.exceptions
+    return False

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from ._types import Scope
+
 
 class CloseReason(StrEnum):
     """Why a stream ended. Each stream has exactly one reason; the first thing that ends it decides."""
@@ -40,7 +42,8 @@ class StreamInfo:
     http_version: str
     """`1.0`, `1.1`, `2` or `3`."""
     mode: str
-    """`supervise`: the app framed its own events. `frame`: an ordinary body was turned into events."""
+    """`source`: an endpoint under `@sse_route` gives the events. `supervise`: the app framed its own events. `frame`:
+    an ordinary body was turned into events. `pending`: it has not started, or the response is no event stream."""
     reason: CloseReason | None = None
     """Why the stream ended; `None` while it is open."""
     error: BaseException | None = None
@@ -51,6 +54,17 @@ class StreamInfo:
     """Body messages of the app's that were handed to the server."""
     pings: int = 0
     """Pings and opening comments of ours."""
+
+    @classmethod
+    def of(cls, scope: Scope, mode: str) -> "StreamInfo":
+        """What is known from a request alone."""
+        return cls(
+            method=scope["method"],
+            path=scope["path"],
+            client=tuple(scope["client"]) if scope.get("client") else None,
+            http_version=scope.get("http_version", "1.1"),
+            mode=mode,
+        )
 
 
 @dataclass(frozen=True, slots=True)

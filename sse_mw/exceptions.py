@@ -15,5 +15,20 @@ class InvalidEvent(SSEError, ValueError):
 class InvalidOption(SSEError, ValueError):
     """An option that cannot be meant; the message names the parameter, the value and the remedy.
 
-    Raised when the middleware is constructed, never while it serves.
+    Raised when the middleware is constructed or a route is decorated, never while they serve.
+    """
+
+
+class InvalidSource(SSEError, TypeError):
+    """An endpoint under `@sse_route` gives nothing that events can come from; the message names it and the remedy.
+
+    Raised where the decorator is applied if that shows already there, else where the endpoint is called, so that the
+    framework's own error handling sees it and nothing has been sent.
+    """
+
+
+class MiddlewareMissing(SSEError, RuntimeError):
+    """There is no `SSEMiddleware` around what was called: wrap the app, `app = SSEMiddleware(app)`.
+
+    Raised where an endpoint under `@sse_route`, or `current_stream`, is called.
     """

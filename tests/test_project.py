@@ -25,15 +25,16 @@ LAYERS = """
     _event
     _framing _lint _stats
     _options
-    _negotiate _ours _stream
-    _runtime
-    _ticker
+    _misplaced _negotiate _ours _signature _stream
+    _placeholder _runtime
+    _source _ticker
     _abort _receive _drain
-    _body _hooks _parking
+    _body _hooks _parking _waiting
     _writer
-    _leaving
+    _leaving _producer
     _session
     _exchange
+    _current
     _route _middleware
     __init__
     cli

@@ -31,7 +31,7 @@ class Visitor:
 
 
 def new_ticker() -> Ticker:
-    return PerLoop(Ticker).get()
+    return PerLoop(Ticker, 256).get()
 
 
 async def test_visits_come_when_asked_for_or_a_tick_later() -> None:

@@ -1,0 +1,248 @@
+"""Who owns a source: one task, from its first step to its cleanup, in the context of the endpoint that gave it.
+
+The rules:
+
+1. Every step of the source and its cleanup are awaited by this task, so that a context variable's token, a cancel scope
+   or a tracing span may be held across a `yield`.
+2. Its first event, its failure or its end is known before the response starts, if it comes within `open_timeout`.
+3. The events go straight to the stream's writer: no queue, no switch of tasks.
+4. Once it is to stop it is cancelled where it waits, once: a `finally` with an `await` in it comes to its end. After
+   `cleanup_timeout` nobody waits for that any longer.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from math import inf
+
+from anyio import Event
+
+from ._event import encode_item
+from ._options import Options
+from ._runtime import Backend
+from ._source import Source
+from ._stream import DISCONNECT_GRACE, TICK
+from ._ticker import Bucket, Ticker
+from ._writer import BODY, Writer
+
+logger = logging.getLogger("sse_mw")
+
+OnEnd = Callable[[], Awaitable[None]]
+
+
+class Producer:
+    """One source at work. Its methods are called from the event loop's thread only."""
+
+    __slots__ = ("_backend", "_begun", "_changed", "_context", "_deadline", "_interrupt", "_interrupted", "_name",
+                 "_on_end", "_options", "_source", "_stopped_at", "_ticker", "_visited", "_writer", "bucket", "error",
+                 "is_cancelled", "is_done", "is_known")  # fmt: skip
+
+    def __init__(self, source: Source, ticker: Ticker, context: Context, options: Options, name: str) -> None:
+        self._source = source
+        self._ticker = ticker
+        self._backend: Backend = ticker.backend
+        self._context = context
+        self._options = options
+        self._name = name
+        self._begun = False
+        self._visited = False
+        self._deadline = inf
+        self._interrupt: Callable[[], bool] | None = None
+        self._interrupted = False
+        self._stopped_at: float | None = None
+        self._writer: Writer | None = None
+        self._on_end: OnEnd | None = None
+        self._changed: Event | None = None
+        self.bucket: Bucket | None = None
+        self.error: BaseException | None = None
+        """What the source raised, if it was not stopped before."""
+        self.is_cancelled = False
+        """Somebody else has cancelled its task: its event loop is coming to its end."""
+        self.is_known = False
+        """What it begins with is known, or has taken `open_timeout`."""
+        self.is_done = False
+        """It has ended and cleaned up, or nobody waits for that any longer."""
+
+    # Before the response starts
+
+    def start(self) -> None:
+        """Have the source make its first event."""
+        if self._interrupt is None and self._stopped_at is None:
+            if self._options.open_timeout is not None:
+                self._deadline = self._ticker.fresh() + self._options.open_timeout
+                self._look_again()
+            self._interrupt = self._backend.spawn_interruptible(self._run, self._context)
+
+    def close_unstarted(self) -> None:
+        """There is nobody to make events for: have the source clean up."""
+        self.is_known = True
+        self.stop()
+
+    async def first(self) -> None:
+        """Wait until it is known what the source begins with, or for `open_timeout`.
+
+        Raises:
+            BaseException: What the source raised instead of a first event.
+        """
+        try:
+            while not self.is_known:
+                await self._change()
+        except BaseException:
+            self.stop()
+            raise
+        if self.error is not None and self._writer is None:
+            self.stop()
+            raise self.error
+
+    # While it streams
+
+    def open(self, writer: Writer, on_end: OnEnd) -> None:
+        """The response has started: write to `writer`, and call `on_end` after the cleanup, in the source's task."""
+        self._writer = writer
+        self._on_end = on_end
+        self._tell()
+
+    def stop(self) -> None:
+        """End the source, wherever it is. Without effect if it has ended."""
+        if self._stopped_at is None and not self.is_done:
+            self._stopped_at = self._ticker.fresh()
+            self._source.stop()
+            self._tell()
+            if self._interrupt is None:
+                self._interrupt = self._backend.spawn_interruptible(self._run, self._context)
+            elif self._writer is None or self._writer.busy_since is None:
+                self._try_to_interrupt()
+            self._look_again()
+
+    async def wait_until_done(self) -> None:
+        """Wait for the source's end and cleanup, or for what `cleanup_timeout` leaves of it."""
+        while not self.is_done:
+            await self._change()
+
+    def visit(self, now: float) -> float:
+        """Do what is due at `now`; see `Ticker`."""
+        if self.is_done:
+            return inf
+        if self._stopped_at is None:
+            if now < self._deadline:
+                return self._deadline
+            self._know()
+            return inf
+        if now >= self._stopped_at + self._options.cleanup_timeout:
+            logger.warning("The source of %s has not ended within cleanup_timeout; it was abandoned.", self._name)
+            self._finish()
+            return inf
+        # In the grace a send that is under way may come back by itself.
+        if not self._interrupted and now >= self._stopped_at + DISCONNECT_GRACE:
+            self._try_to_interrupt()
+        return self._stopped_at + self._options.cleanup_timeout if self._interrupted else now + TICK
+
+    def _look_again(self) -> None:
+        if not self._visited:
+            self._visited = True
+            self._ticker.add(self)
+        else:
+            self._ticker.revisit(self, self._ticker.now)
+
+    def _try_to_interrupt(self) -> None:
+        if self._begun and self._source.interruptible and self._interrupt is not None:
+            self._interrupted = self._interrupt()
+
+    # Its own task
+
+    async def _run(self) -> None:
+        self._begun = True
+        try:
+            await self._guarded(self._produce)
+            await self._guarded(self._close)
+            self._know()
+            await self._guarded(self._wait_for_writer)
+        finally:
+            self._finish()
+        on_end = self._on_end
+        # Cycles, since the exchange is in the context.
+        self._on_end = self._interrupt = None
+        self._context = Context()
+        if on_end is not None:
+            await on_end()
+
+    async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await step()
+        except GeneratorExit:
+            raise  # the event loop has gone, and nothing can be awaited
+        except BaseException as error:
+            self._fail(error)
+
+    async def _produce(self) -> None:
+        if self._stopped_at is not None:
+            return
+        items = aiter(self._source)
+        try:
+            block = encode_item(await anext(items))
+        except StopAsyncIteration:
+            return
+        self._know()
+        writer = await self._wait_for_writer()
+        if writer is None:
+            return
+        send = writer.send
+        if block:
+            await send({"type": BODY, "body": block, "more_body": True})
+        if writer.ended:
+            return
+        async for item in items:
+            block = encode_item(item)
+            if block:
+                await send({"type": BODY, "body": block, "more_body": True})
+            if writer.ended:
+                return
+
+    async def _wait_for_writer(self) -> Writer | None:
+        """The stream's writer once it is open; `None` if it never is."""
+        while self._writer is None and self._stopped_at is None:
+            await self._change()
+        return self._writer
+
+    async def _close(self) -> None:
+        if self._interrupted:
+            # One that came as the source had just given an event is still to be delivered: here, not in the cleanup.
+            try:
+                await self._backend.checkpoint()
+            except BaseException:
+                logger.debug("The interruption of %s came after its last event.", self._name)
+        await self._source.aclose()
+
+    def _fail(self, error: BaseException) -> None:
+        """Keep what the source raised, unless that is only its interruption."""
+        if isinstance(error, Exception | KeyboardInterrupt | SystemExit):
+            if self._stopped_at is not None:
+                logger.error("The source of %s failed after its stream had ended.", self._name, exc_info=error)
+            elif self.error is None:
+                self.error = error
+        elif self._backend.was_cancelled(error):
+            self.is_cancelled = True  # by us, perhaps; then nobody asks
+        elif self.error is None and not self._interrupted:
+            self.error = RuntimeError(f"The source of {self._name} was cancelled from within")
+            self.error.__cause__ = error
+
+    def _know(self) -> None:
+        self.is_known = True
+        self._tell()
+
+    def _finish(self) -> None:
+        self.is_done = self.is_known = True
+        if self._visited:
+            self._visited = False
+            self._ticker.remove(self)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = Event()
+        await self._changed.wait()

@@ -1,0 +1,69 @@
+"""What frameworks read from an endpoint, kept on the function that stands in its place.
+
+They inject what the parameters ask for, and take the return annotation for the response's model.
+"""
+
+import inspect
+import typing
+from collections.abc import AsyncIterable, Callable, Iterable
+from functools import update_wrapper
+from typing import Any
+
+
+def imitate(wrapper: Callable[..., Any], endpoint: Callable[..., Any], *, streams: bool) -> None:
+    """Give `wrapper` the name, the signature and the annotations of `endpoint`.
+
+    Annotations that are strings, as `from __future__ import annotations` makes them, are evaluated, since a framework
+    would look their names up in the wrapper's module. What returns events is said to return a `str`, the placeholder.
+    """
+    update_wrapper(wrapper, endpoint)
+    # FastAPI unwraps an endpoint to find a generator function, which it would iterate by itself.
+    del wrapper.__wrapped__  # type: ignore[attr-defined]
+    signature = inspect.signature(endpoint)
+    hints = _hints(endpoint, signature)
+    returned = hints.get("return", inspect.Signature.empty)
+    if streams or _is_iterable(returned):
+        returned = str
+    parameters = [
+        parameter.replace(annotation=hints.get(name, parameter.annotation))
+        for name, parameter in signature.parameters.items()
+    ]
+    wrapper.__signature__ = signature.replace(parameters=parameters, return_annotation=returned)  # type: ignore[attr-defined]
+    annotations = {parameter.name: parameter.annotation for parameter in parameters}
+    annotations["return"] = returned
+    wrapper.__annotations__ = {
+        name: annotation for name, annotation in annotations.items() if annotation is not inspect.Parameter.empty
+    }
+
+
+def _hints(endpoint: Callable[..., Any], signature: inspect.Signature) -> dict[str, Any]:
+    """The annotations, each evaluated where it stands; one whose names exist for type checkers only stays a string."""
+    target = inspect.unwrap(endpoint)
+    target = getattr(target, "func", target)  # a partial's
+    names = getattr(target, "__globals__", {})
+    given = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    given["return"] = signature.return_annotation
+    return {
+        name: _evaluated(annotation, names)
+        for name, annotation in given.items()
+        if annotation is not inspect.Parameter.empty
+    }
+
+
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, names)  # what typing.get_type_hints does, which gives up on all if one fails
+    except Exception:
+        return annotation
+
+
+def _is_iterable(annotation: Any) -> bool:
+    if annotation is inspect.Signature.empty:
+        return True
+    origin = typing.get_origin(annotation) or annotation
+    if not isinstance(origin, type) or issubclass(origin, str):
+        return False
+    # Not what some responses are too: Django's can be iterated.
+    return issubclass(origin, AsyncIterable | Iterable) and not hasattr(origin, "headers")

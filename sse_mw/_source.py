@@ -1,0 +1,138 @@
+"""What an endpoint may give as the source of its events, and the one way in which all of them are iterated.
+
+An async iterable is iterated as it is. A sync one may block at each step, so each step is a worker thread's, but for
+lists and the like, which never do.
+"""
+
+import inspect
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextvars import Context
+from typing import Any, Protocol, cast
+
+from ._runtime import Backend
+from ._values import describe
+from .exceptions import InvalidSource
+
+AT_HAND = (list, tuple, deque, set, frozenset, range)
+"""Iterables whose next item is there already, so that no thread is needed to fetch it."""
+
+_END = object()
+
+
+class Source(Protocol):
+    """One source, at work once at most. It is iterated, then closed, by one and the same task."""
+
+    interruptible: bool
+    """Whether a cancellation reaches it where it waits."""
+
+    def __aiter__(self) -> AsyncIterator[object]: ...
+
+    def stop(self) -> None:
+        """It is to end. Called from outside, while its task may wait for its next item."""
+        ...
+
+    async def aclose(self) -> None:
+        """Run its cleanup, whether it was started or not."""
+        ...
+
+
+class AsyncSource:
+    """An async iterable: a generator, a receive stream of anyio or trio, or what else has `__aiter__`."""
+
+    interruptible = True
+
+    def __init__(self, iterable: AsyncIterable[object]) -> None:
+        self._iterable = iterable
+        self._iterator: AsyncIterator[object] | None = None
+
+    def __aiter__(self) -> AsyncIterator[object]:
+        # The iterable's own: nothing of ours stands between it and the `async for`.
+        self._iterator = aiter(self._iterable)
+        return self._iterator
+
+    def stop(self) -> None:
+        """Its task is interrupted, which is all that it needs."""
+
+    async def aclose(self) -> None:
+        if self._iterator is not None:
+            await _aclose(self._iterator)
+        if self._iterator is not self._iterable:
+            await _aclose(self._iterable)
+
+
+async def _aclose(closable: Any) -> None:
+    if hasattr(closable, "aclose"):
+        await closable.aclose()
+
+
+class ThreadedSource:
+    """A sync iterable. Its steps run one after another, in any thread, but all in the context of the endpoint."""
+
+    interruptible = False
+
+    def __init__(self, iterable: Iterable[object], context: Context, backend: Backend) -> None:
+        self._iterable = iterable
+        self._context = context
+        self._backend = backend
+        self._iterator: Iterator[object] | None = None
+        self._stopped = False
+
+    def __aiter__(self) -> AsyncIterator[object]:
+        return self
+
+    async def __anext__(self) -> object:
+        item = await self._backend.run_in_thread(self._step)
+        if item is _END:
+            raise StopAsyncIteration
+        return item
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    async def aclose(self) -> None:
+        closable = self._iterable if self._iterator is None else self._iterator
+        if hasattr(closable, "close"):
+            await self._backend.run_in_thread(lambda: self._context.run(cast(Any, closable).close))
+
+    def _step(self) -> object:
+        # It may have had to wait for its thread.
+        return _END if self._stopped else self._context.run(self._advance)
+
+    def _advance(self) -> object:
+        if self._iterator is None:
+            self._iterator = iter(self._iterable)
+        return next(self._iterator, _END)
+
+
+async def _each(collection: Iterable[object]) -> AsyncIterator[object]:
+    for item in collection:
+        yield item
+
+
+def make_source(given: object, endpoint: str, context: Context, backend: Backend) -> Source:
+    """The source in what an endpoint has returned.
+
+    Raises:
+        InvalidSource: It is nothing that events come from one by one.
+    """
+    if hasattr(type(given), "__aiter__"):
+        return AsyncSource(cast(AsyncIterable[object], given))
+    if isinstance(given, AT_HAND):
+        return AsyncSource(_each(cast(Iterable[object], given)))
+    if hasattr(type(given), "__iter__") and not isinstance(given, str | bytes | bytearray | memoryview | Mapping):
+        return ThreadedSource(cast(Iterable[object], given), context, backend)
+    if inspect.iscoroutine(given):
+        given.close()
+    raise InvalidSource(
+        f"{endpoint} stands under @sse_route, but returned {describe(given)}, which is no source of events: "
+        f"{_remedy(given)}"
+    )
+
+
+def _remedy(given: object) -> str:
+    if given is None:
+        return "yield the events, or return an iterable of them"
+    if inspect.isawaitable(given):
+        return "make it `async def`, so that what it returns is awaited"
+    return "yield it, to send it as one event, or return an iterable of events"
