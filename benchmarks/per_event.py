@@ -1,4 +1,4 @@
-"""What the middleware adds to one event that it passes through, in-process, next to the bare app and the peer.
+"""What one event costs in-process: passed through and from `@sse_route`, next to bare ASGI apps and the peers.
 
     python benchmarks/per_event.py [--events 20000] [--rounds 15] [--backend asyncio|trio|uvloop]
 
@@ -16,10 +16,13 @@ from importlib.metadata import version
 from typing import Any
 
 import anyio
+from fastapi import FastAPI
+from fastapi.sse import EventSourceResponse as FastAPIEventSourceResponse
+from fastapi.sse import ServerSentEvent as FastAPIEvent
 from sse_starlette import EventSourceResponse
 from starlette.responses import StreamingResponse
 
-from sse_mw import SSEMiddleware
+from sse_mw import SSEMiddleware, sse_route
 
 EVENT = b"data: 0123456789abcdef\n\n"
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
@@ -31,6 +34,42 @@ def raw_app(count: int) -> Any:
         for _ in range(count):
             await send({"type": "http.response.body", "body": EVENT, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return app
+
+
+def generator_app(count: int) -> Any:
+    """A raw ASGI app around an async generator of encoded events: what `@sse_route` is measured against."""
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield EVENT
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        async for event in source():
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return app
+
+
+def route_app(count: int, item: Any) -> Any:
+    @sse_route
+    async def source(scope: Any) -> AsyncIterator[Any]:
+        for _ in range(count):
+            yield item
+
+    return SSEMiddleware(source)
+
+
+def fastapi_app(count: int) -> Any:
+    app = FastAPI()
+
+    @app.get("/", response_class=FastAPIEventSourceResponse)
+    async def source() -> AsyncIterator[FastAPIEvent]:
+        for _ in range(count):
+            yield FastAPIEvent(raw_data="0123456789abcdef")
 
     return app
 
@@ -61,17 +100,22 @@ def variants(count: int) -> dict[str, Any]:
     return {
         "bare": raw_app(count),
         "bare, wrapped": SSEMiddleware(raw_app(count)),
+        "bare generator": generator_app(count),
+        "@sse_route, bytes": route_app(count, EVENT),
+        "@sse_route, str": route_app(count, "0123456789abcdef"),
+        "@sse_route, mapping": route_app(count, {"data": "0123456789abcdef"}),
         "starlette": starlette_app(count),
         "starlette, wrapped": SSEMiddleware(starlette_app(count)),
         "sse-starlette": peer_app(count),
+        "fastapi.sse": fastapi_app(count),
     }
 
 
 async def measure(app: Callable[..., Any], count: int) -> float:
     """Microseconds per event of one stream."""
     scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
-        "path": "/", "headers": [], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+        "path": "/", "raw_path": b"/", "query_string": b"", "root_path": "", "headers": [], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
     }  # fmt: skip
 
     async def receive() -> Any:
@@ -110,7 +154,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(results))
         return
-    packages = ", ".join(f"{name} {version(name)}" for name in ("starlette", "sse-starlette", "anyio"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("starlette", "sse-starlette", "fastapi", "anyio"))
     print(f"{arguments.backend}; {packages}; {arguments.events} events a stream, {arguments.rounds} rounds\n")
     print(f"{'µs per event':22}{'median':>8}{'quartiles':>16}{'over bare':>12}")
     for name, times in results.items():

@@ -27,11 +27,15 @@ current: ContextVar["Exchange"] = ContextVar("sse_mw.exchange")
 """The exchange of the request that the running code serves."""
 
 
+async def _drop(message: Message) -> None:
+    """What the framework says of its placeholder while the source's stream is open, and after."""
+
+
 class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
-    __slots__ = ("_app", "_forward", "_mark", "_producer", "_recorder", "_send", "_ticker", "options", "receive",
-                 "scope", "session")  # fmt: skip
+    __slots__ = ("_app", "_forward", "_mark", "_producer", "_recorder", "_replaced", "_send", "_ticker", "options",
+                 "receive", "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
                  ticker: Ticker, app: Cancellable) -> None:  # fmt: skip
@@ -43,6 +47,7 @@ class Exchange:
         self._app = app
         self._mark: Mark | None = None
         self._producer: Producer | None = None
+        self._replaced: Producer | None = None
         self._forward: Send = self._before_start
         self.receive = Receiver(receive, ticker.backend.current_task)
         self.session: Session | None = None
@@ -71,7 +76,7 @@ class Exchange:
         session = self.session = Session(
             self.scope, plan, self._send, self.receive, self.options, self._ticker, self._app, self._recorder
         )
-        self._forward = session.writer.send
+        self._forward = _drop if plan.mode is Mode.SOURCE else session.writer.send
         try:
             await session.start(plan.start)
         except BaseException as error:
@@ -80,7 +85,7 @@ class Exchange:
                 self.session = None
                 self._forward = self._before_start
             raise
-        if producer is not None and plan.mode is Mode.SOURCE:
+        if producer is not None and plan.mode is Mode.SOURCE and self.scope["method"] != "HEAD":
             await session.run_source(producer)
 
     @property
@@ -145,6 +150,7 @@ class Exchange:
         source = make_source(given, name, context, backend)
         if self._producer is not None:
             self._producer.stop()
+            self._replaced = self._producer
         # A thread enters the context by itself, so that it must not be the task's too.
         task_context = context if source.interruptible else context.copy()
         request = f"{self.scope['method']} {self.scope['path']}"
@@ -169,7 +175,9 @@ class Exchange:
 
     async def close(self) -> None:
         """The request is over: so is a source whose stream never started."""
-        if self._producer is not None:
-            self._producer.stop()
-            with anyio.CancelScope(shield=True):
-                await self._producer.wait_until_done()
+        for producer in (self._replaced, self._producer):
+            if producer is not None:
+                producer.stop()
+                with anyio.CancelScope(shield=True):
+                    await producer.wait_until_done()
+                producer.error = None  # its traceback leads back here: a cycle

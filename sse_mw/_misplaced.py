@@ -33,7 +33,7 @@ def check(scope: Scope, start: Message) -> None:
         return
     fault = (
         f"{endpoint.__qualname__} stands under @sse_route, but the framework calls the function itself: put @sse_route "
-        "below the framework's decorator, next to the function"
+        "below the framework's decorator, next to the function (if both are meant, register two functions)"
     )
     if start["status"] < 400:
         raise InvalidSource(fault)

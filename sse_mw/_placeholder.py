@@ -4,7 +4,7 @@ The framework's own status, cookies and headers are kept; the body is swapped fo
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from ._negotiate import CONTENT_TYPE
@@ -42,8 +42,14 @@ def make_placeholder(arguments: Iterable[object]) -> object:
     return Placeholder()
 
 
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
 def _django_response() -> object:
-    return sys.modules["django.http"].HttpResponse(content_type=EVENT_STREAM)
+    # A streaming one, which Django's middlewares neither cache nor give an ETag.
+    return sys.modules["django.http"].StreamingHttpResponse(_nothing(), content_type=EVENT_STREAM)
 
 
 def _sanic_response() -> object:

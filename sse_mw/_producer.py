@@ -33,9 +33,9 @@ OnEnd = Callable[[], Awaitable[None]]
 class Producer:
     """One source at work. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_backend", "_begun", "_changed", "_context", "_deadline", "_interrupt", "_interrupted", "_name",
-                 "_on_end", "_options", "_source", "_stopped_at", "_ticker", "_visited", "_writer", "bucket", "error",
-                 "is_cancelled", "is_done", "is_known")  # fmt: skip
+    __slots__ = ("_backend", "_begun", "_changed", "_closing", "_context", "_deadline", "_interrupt", "_interrupted",
+                 "_name", "_on_end", "_options", "_source", "_stopped_at", "_ticker", "_visited", "_writer", "bucket",
+                 "error", "is_cancelled", "is_done", "is_known")  # fmt: skip
 
     def __init__(self, source: Source, ticker: Ticker, context: Context, options: Options, name: str) -> None:
         self._source = source
@@ -44,7 +44,7 @@ class Producer:
         self._context = context
         self._options = options
         self._name = name
-        self._begun = False
+        self._begun = self._closing = False
         self._visited = False
         self._deadline = inf
         self._interrupt: Callable[[], bool] | None = None
@@ -145,7 +145,7 @@ class Producer:
             self._ticker.revisit(self, self._ticker.now)
 
     def _try_to_interrupt(self) -> None:
-        if self._begun and self._source.interruptible and self._interrupt is not None:
+        if self._begun and not self._closing and self._source.interruptible and self._interrupt is not None:
             self._interrupted = self._interrupt()
 
     # Its own task
@@ -205,6 +205,7 @@ class Producer:
         return self._writer
 
     async def _close(self) -> None:
+        self._closing = True
         if self._interrupted:
             # One that came as the source had just given an event is still to be delivered: here, not in the cleanup.
             try:

@@ -5,9 +5,9 @@ placeholder to make its response of; docs/design/sources.md has the reasons.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, ParamSpec, TypeAlias, overload
+from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, overload
 
 import anyio.to_thread
 
@@ -22,7 +22,26 @@ from ._values import describe
 from .exceptions import InvalidSource
 
 P = ParamSpec("P")
-Endpoint: TypeAlias = Callable[..., Any]
+Function: TypeAlias = Callable[..., Any]
+
+
+class Endpoint(Protocol[P]):
+    """What `@sse_route` makes of a function, for type checkers: a function still, and an ASGI app."""
+
+    __name__: str
+    __qualname__: str
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    @overload
+    def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> Awaitable[Any]: ...
+    def __get__(self, instance: Any, owner: Any = None, /) -> Callable[..., Any]: ...
+
+
+class Decorator(Protocol):
+    """`@sse_route` with options given."""
+
+    def __call__(self, endpoint: Callable[P, Any], /) -> Endpoint[P]: ...
 
 
 class _Unset:
@@ -34,7 +53,7 @@ UNSET: Any = _Unset()
 
 
 @overload
-def sse_route(endpoint: Callable[P, Any], /) -> Callable[P, Any]: ...
+def sse_route(endpoint: Callable[P, Any], /) -> Endpoint[P]: ...
 @overload
 def sse_route(
     *,
@@ -52,9 +71,9 @@ def sse_route(
     on_close: Hook | None = ...,
     on_error: ErrorHook | None = ...,
     debug: bool = ...,
-) -> Callable[[Callable[P, Any]], Callable[P, Any]]: ...
+) -> Decorator: ...
 def sse_route(
-    endpoint: Endpoint | None = None,
+    endpoint: Function | None = None,
     /,
     *,
     frame: FrameMode | None = None,
@@ -122,11 +141,15 @@ def sse_route(
     check_frame_mode(frame)
     if endpoint is not None:
         return _decorate(endpoint, frame, overrides)
-    return lambda endpoint: _decorate(endpoint, frame, overrides)
+
+    def decorator(endpoint: Function, /) -> Any:
+        return _decorate(endpoint, frame, overrides)
+
+    return decorator
 
 
 def _decorate(endpoint: Any, frame: FrameMode | None, overrides: Mapping[str, Any]) -> Any:
-    if isinstance(endpoint, staticmethod | classmethod):
+    if type(endpoint) in (staticmethod, classmethod):
         return type(endpoint)(_decorate(endpoint.__func__, frame, overrides))
     return Route(endpoint, frame, overrides).wrapper()
 
@@ -154,7 +177,7 @@ class Route:
                 "leave frame out, what it yields are events already"
             )
 
-    def wrapper(self) -> Endpoint:
+    def wrapper(self) -> Function:
         """The function that takes the endpoint's place: a coroutine function if the endpoint is asynchronous."""
 
         async def call(*args: Any, **kwargs: Any) -> Any:

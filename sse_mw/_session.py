@@ -19,6 +19,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from math import inf
+from typing import cast
 
 import anyio
 
@@ -50,7 +51,7 @@ class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
     __slots__ = ("_ended_at", "_ending", "_hooks", "_last_sent", "_leaving", "_lifetime", "_options", "_pings_allowed",
-                 "_producer", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "_waiting_app",
+                 "_producer", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "_waiting_apps",
                  "bucket", "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
 
     def __init__(
@@ -78,7 +79,7 @@ class Session:
         self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout)
         self._last_sent: anyio.Event | None = None
         self._producer: Producer | None = None
-        self._waiting_app: WaitingApp | None = None
+        self._waiting_apps: list[WaitingApp] = []
         self.bucket: Bucket | None = None
         self.started = False
         self.opened = ticker.now
@@ -123,12 +124,9 @@ class Session:
 
     def visit(self, now: float) -> float:
         """Do what is due at `now`; see `Ticker`."""
-        if self._producer is not None and not self._producer.is_done and self.reason is not None:
-            return now + TICK
         if self.reason is not None:
-            self._let_app_go()
-            return self._leaving.visit(now)
-        if self.started and self._receiver.needs_pump and self._waiting_app is None:
+            return self._visit_ended(now)
+        if self.started and self._receiver.needs_pump and not self._waiting_apps:
             self._stop_pump = self._ticker.backend.spawn(self._receiver.pump)
         if self.writer.held_last is not None and self.writer.claim():
             self._ticker.backend.spawn(self.writer.send_held)
@@ -150,6 +148,18 @@ class Session:
         if self._ending:
             return now + TICK  # it waits for a send, which may be stuck
         return self._ended_at if self.writer.ended else decision.look_again
+
+    def _visit_ended(self, now: float) -> float:
+        since, timeout = self.writer.busy_since, self._options.send_timeout or inf
+        if self.reason is CloseReason.CLIENT_LEFT:
+            since = None  # the server lets go of what was under way
+        if since is not None and now >= since + timeout:
+            self._give_up_send()  # the last send, or one that came in its way
+            since = None
+        if self._producer is not None and not self._producer.is_done:
+            return now + TICK
+        self._let_app_go()
+        return min(self._leaving.visit(now), inf if since is None else since + timeout)
 
     async def _end_at_boundary(self, reason: CloseReason) -> None:
         """End the stream once the send under way is through, if it stands at a boundary then; else look again."""
@@ -183,8 +193,8 @@ class Session:
         self._ticker.backend.spawn(self.writer.send_ours, block)
 
     def _look_soon(self) -> None:
-        if self._waiting_app is not None and self.reason is None:
-            self._waiting_app.look_again()
+        if self._waiting_apps and self.reason is None:
+            self._waiting_apps[0].look_again()
         else:
             self._ticker.revisit(self, self._ticker.now)
 
@@ -205,22 +215,24 @@ class Session:
 
     async def _wait_for_source(self, producer: Producer) -> None:
         """In the app's task, which reads on meanwhile, so that a stream has one task of ours and no more."""
-        self._waiting_app = WaitingApp(self._ticker.backend, self._receiver)
+        waiting = WaitingApp(self._ticker.backend, self._receiver)
+        self._waiting_apps.append(waiting)
         try:
-            await self._waiting_app.wait()
+            await waiting.wait()
         except BaseException:
             self._cut()
             with anyio.CancelScope(shield=True):
                 await producer.wait_until_done()
             raise
         finally:
-            self._waiting_app = None
+            self._waiting_apps.remove(waiting)
             self.writer.app_finished = True  # the rest of the app's response is nothing to be sent
 
     async def _source_ended(self) -> None:
         """In the source's task, after its cleanup."""
         producer, block = self._producer, b""
-        assert producer is not None
+        if producer is None:
+            return  # it was abandoned, and the request is over
         if self.reason is None and producer.error is not None:
             block = await self._report(producer.error)
         if producer.is_cancelled:
@@ -236,8 +248,8 @@ class Session:
             self._let_app_go()
 
     def _let_app_go(self) -> None:
-        if self._waiting_app is not None:
-            self._waiting_app.go()
+        for waiting in self._waiting_apps:
+            waiting.go()
 
     async def _report(self, error: BaseException) -> bytes:
         """Say once that the app has failed; what its client is to be told of that."""
@@ -449,5 +461,5 @@ def _stems_from(error: BaseException, origin: BaseException | None) -> bool:
         seen.add(id(each))
         below += [each.__cause__, each.__context__]
         if isinstance(each, BaseExceptionGroup):
-            below += each.exceptions
+            below += cast(BaseExceptionGroup[BaseException], each).exceptions
     return False

@@ -62,8 +62,8 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
 def _is_iterable(annotation: Any) -> bool:
     if annotation is inspect.Signature.empty:
         return True
-    origin = typing.get_origin(annotation) or annotation
+    origin: Any = typing.get_origin(annotation) or annotation
+    is_response = hasattr(origin, "headers")  # some can be iterated too, Django's for one
     if not isinstance(origin, type) or issubclass(origin, str):
         return False
-    # Not what some responses are too: Django's can be iterated.
-    return issubclass(origin, AsyncIterable | Iterable) and not hasattr(origin, "headers")
+    return issubclass(origin, AsyncIterable | Iterable) and not is_response

@@ -17,6 +17,9 @@ from .exceptions import InvalidSource
 AT_HAND = (list, tuple, deque, set, frozenset, range)
 """Iterables whose next item is there already, so that no thread is needed to fetch it."""
 
+ONE_ITEM = (str, bytes, bytearray, memoryview, Mapping)
+"""Iterables that are items themselves."""
+
 _END = object()
 
 
@@ -110,7 +113,7 @@ async def _each(collection: Iterable[object]) -> AsyncIterator[object]:
         yield item
 
 
-def make_source(given: object, endpoint: str, context: Context, backend: Backend) -> Source:
+def make_source(given: Any, endpoint: str, context: Context, backend: Backend) -> Source:
     """The source in what an endpoint has returned.
 
     Raises:
@@ -120,7 +123,7 @@ def make_source(given: object, endpoint: str, context: Context, backend: Backend
         return AsyncSource(cast(AsyncIterable[object], given))
     if isinstance(given, AT_HAND):
         return AsyncSource(_each(cast(Iterable[object], given)))
-    if hasattr(type(given), "__iter__") and not isinstance(given, str | bytes | bytearray | memoryview | Mapping):
+    if hasattr(type(given), "__iter__") and not isinstance(given, ONE_ITEM):
         return ThreadedSource(cast(Iterable[object], given), context, backend)
     if inspect.iscoroutine(given):
         given.close()

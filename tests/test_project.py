@@ -45,7 +45,8 @@ LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.s
 SANS_IO = [module for module, level in LEVEL.items() if level < LEVEL["_runtime"]]
 ASYNC_LIBRARIES = {"anyio", "asyncio", "trio", "sniffio", "uvloop"}
 CORE_DEPENDENCIES = {"anyio", "sse_mw"}
-STRANGERS = ["starlette", "fastapi", "uvicorn", "hypercorn", "click", "httpx", "trio", "uvloop", "h11"]
+STRANGERS = ["starlette", "fastapi", "quart", "litestar", "django", "falcon", "blacksheep", "sanic", "flask", "a2wsgi",
+             "uvicorn", "hypercorn", "click", "httpx", "trio", "uvloop", "h11", "opentelemetry"]  # fmt: skip
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
 import anyio
 import pytest
 
-from sse_mw import SSEMiddleware
+from sse_mw import SSEMiddleware, sse_route
 from sse_mw._types import Receive, Scope, Send
 from support.asgi import Receive as Client
 from support.asgi import Send as Server
@@ -33,8 +34,21 @@ class CountingLoop(VirtualLoop):
         return super().create_task(*args, **kwargs)
 
 
-def made_by(events: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """What one stream of so many events makes, without any time passing."""
+def passed_through(events: int) -> Any:
+    return chunks_app(*[b"data: x\n\n"] * events)
+
+
+def from_a_source(events: int) -> Any:
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        for _ in range(events):
+            yield "x"
+
+    return source
+
+
+def made_by(app: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What one stream makes, without any time passing."""
     CountingLoop.made = Counter()
 
     class CountingEvent(anyio.Event):
@@ -44,18 +58,21 @@ def made_by(events: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     async def script() -> None:
         server = Server()
-        await SSEMiddleware(chunks_app(*[b"data: x\n\n"] * events))(http_scope(), Client(), server)
+        await SSEMiddleware(app)(http_scope(), Client(), server)
 
     with monkeypatch.context() as patched:
-        for module in ("_writer", "_receive"):
+        for module in ("_writer", "_receive", "_producer", "_waiting"):
             patched.setattr(f"sse_mw.{module}.Event", CountingEvent)
         patched.setattr(logging.Logger, "_log", lambda *args, **kwargs: CountingLoop.made.update(["log"]))
         anyio.run(script, backend_options={"loop_factory": CountingLoop})
     return CountingLoop.made
 
 
-def test_an_event_makes_no_task_timer_lock_or_log_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    few, many = made_by(10, monkeypatch), made_by(5000, monkeypatch)
+@pytest.mark.parametrize("stream", [passed_through, from_a_source])
+def test_an_event_makes_no_task_timer_lock_or_log_entry(
+    stream: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = made_by(stream(10), monkeypatch), made_by(stream(5000), monkeypatch)
     assert few["timer"] > 0, "the tick's own"
     assert many == few
 
@@ -67,7 +84,13 @@ async def listens(scope: Scope, receive: Receive, send: Send) -> None:
         pass
 
 
-@pytest.mark.parametrize(("app", "extra"), [(chunks_app(b"data: x\n\n", end=False), 1), (listens, 0)])
+@sse_route
+async def idle_source(scope: Scope) -> AsyncIterator[str]:
+    yield "x"
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize(("app", "extra"), [(chunks_app(b"data: x\n\n", end=False), 1), (listens, 0), (idle_source, 1)])
 def test_an_idle_stream_has_one_extra_task_and_none_if_its_app_listens(app: Any, extra: int) -> None:
     async def script() -> None:
         middleware = SSEMiddleware(app)

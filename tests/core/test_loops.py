@@ -4,14 +4,16 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from sse_mw import SSEMiddleware
+from sse_mw import SSEMiddleware, sse_route
 from sse_mw._exchange import Exchange
+from sse_mw._producer import Producer
 from sse_mw._session import Session
 from sse_mw._types import Message, Receive, Scope, Send
 from sse_mw._writer import Writer
@@ -148,8 +150,9 @@ async def make_ends() -> tuple[Client, Server]:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("ending", ["completed", "client_left", "error", "idle_timeout"])
+@pytest.mark.parametrize("mode", ["supervise", "source"])
 def test_a_stream_that_has_ended_is_freed_without_the_garbage_collector(
-    backend: str, ending: str, caplog: pytest.LogCaptureFixture
+    backend: str, ending: str, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def script(send: Send) -> None:
         await send(body(b"data: 1\n\n"))
@@ -159,7 +162,16 @@ def test_a_stream_that_has_ended_is_freed_without_the_garbage_collector(
             await anyio.sleep_forever()
         await send(body(b"", more=False))
 
-    middleware = SSEMiddleware(sending(script), idle_timeout=0.05 if ending == "idle_timeout" else None)
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        yield "1"
+        if ending == "error":
+            raise LookupError
+        if ending != "completed":
+            await anyio.sleep_forever()
+
+    app: Any = source if mode == "source" else sending(script)
+    middleware = SSEMiddleware(app, idle_timeout=0.05 if ending == "idle_timeout" else None)
 
     async def serve() -> list[object]:
         for _ in range(5):
@@ -173,7 +185,7 @@ def test_a_stream_that_has_ended_is_freed_without_the_garbage_collector(
 
     def parts_alive() -> list[object]:
         # By type: other tests leave objects behind that raise when anything else is asked of them.
-        return [thing for thing in gc.get_objects() if type(thing) in (Session, Writer, Exchange)]
+        return [thing for thing in gc.get_objects() if type(thing) in (Session, Writer, Exchange, Producer)]
 
     caplog.set_level("CRITICAL", "sse_mw")  # a record kept would keep its exception's frames
     gc.collect()
