@@ -73,8 +73,10 @@ class Leaving:
             logger.warning("The app of %s ignored its cancellation for cleanup_timeout.", self._request)
         return decision.look_again
 
-    def log(self, error: Exception) -> None:
-        """What the app raised by now is no business of the server's."""
+    def log(self, error: Exception, reported: BaseException | None = None) -> None:
+        """What the app raised by now is no business of the server's; what handlers made of `reported` is no news."""
+        if reported is not None and _stems_from(error, reported):
+            return
         if _is_of_disconnect(error):
             logger.debug("What the app raised when its stream had ended.", exc_info=error)
         else:
@@ -102,3 +104,20 @@ def _is_of_disconnect(error: BaseException) -> bool:
     lost = (ClientGone, ConnectionError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
     # Not every OSError: a database's TimeoutError is one too.
     return isinstance(error, lost) or type(error) is OSError or type(error).__name__ == "ClientDisconnect"
+
+
+def _stems_from(error: BaseException, origin: BaseException) -> bool:
+    """Whether `error` is what an app's error handling has made of `origin`."""
+    seen: set[int] = set()
+    below: list[BaseException | None] = [error]
+    while below:
+        each = below.pop()
+        if each is origin:
+            return True
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        below += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            below += cast(BaseExceptionGroup[BaseException], each).exceptions
+    return False

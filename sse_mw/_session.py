@@ -17,15 +17,14 @@ import random
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
-from functools import partial
 from math import inf
-from typing import cast
 
 import anyio
 
 from . import _ours
 from ._abort import abort_connection
 from ._body import BodyFilter
+from ._feed import Feed
 from ._hooks import Hooks
 from ._leaving import Leaving
 from ._lint import Linter, lint_headers
@@ -38,7 +37,6 @@ from ._stats import CloseReason, Recorder, StreamInfo
 from ._stream import TICK, Action, Marks, decide
 from ._ticker import Bucket, Ticker
 from ._types import Message, Scope, Send
-from ._waiting import WaitingApp
 from ._writer import Writer
 
 logger = logging.getLogger("sse_mw")
@@ -50,9 +48,9 @@ LAST_WORDS = 1.0
 class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_ended_at", "_ending", "_hooks", "_last_sent", "_leaving", "_lifetime", "_options", "_pings_allowed",
-                 "_producer", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "_waiting_apps",
-                 "bucket", "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
+    __slots__ = ("_ended_at", "_ending", "_feed", "_hooks", "_last_sent", "_leaving", "_lifetime", "_options",
+                 "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "bucket",
+                 "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
 
     def __init__(
         self,
@@ -78,8 +76,7 @@ class Session:
         self._ending = False
         self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout)
         self._last_sent: anyio.Event | None = None
-        self._producer: Producer | None = None
-        self._waiting_apps: list[WaitingApp] = []
+        self._feed: Feed | None = None
         self.bucket: Bucket | None = None
         self.started = False
         self.opened = ticker.now
@@ -126,7 +123,7 @@ class Session:
         """Do what is due at `now`; see `Ticker`."""
         if self.reason is not None:
             return self._visit_ended(now)
-        if self.started and self._receiver.needs_pump and not self._waiting_apps:
+        if self.started and self._receiver.needs_pump and (self._feed is None or not self._feed.reads):
             self._stop_pump = self._ticker.backend.spawn(self._receiver.pump)
         if self.writer.held_last is not None and self.writer.claim():
             self._ticker.backend.spawn(self.writer.send_held)
@@ -138,7 +135,7 @@ class Session:
             case Action.PING:
                 self._send_soon(_ours.ping(self._options))
             case Action.END if decision.reason is CloseReason.SEND_TIMEOUT:
-                self._end(CloseReason.SEND_TIMEOUT)
+                self.end(CloseReason.SEND_TIMEOUT)
                 self._give_up_send()
             case Action.END if decision.reason is not None and not self._ending:
                 self._ending = True
@@ -156,9 +153,8 @@ class Session:
         if since is not None and now >= since + timeout:
             self._give_up_send()  # the last send, or one that came in its way
             since = None
-        if self._producer is not None and not self._producer.is_done:
+        if self._feed is not None and self._feed.is_stopping:
             return now + TICK
-        self._let_app_go()
         return min(self._leaving.visit(now), inf if since is None else since + timeout)
 
     async def _end_at_boundary(self, reason: CloseReason) -> None:
@@ -193,72 +189,15 @@ class Session:
         self._ticker.backend.spawn(self.writer.send_ours, block)
 
     def _look_soon(self) -> None:
-        if self._waiting_apps and self.reason is None:
-            self._waiting_apps[0].look_again()
+        if self._feed is not None and self._feed.reads and self.reason is None:
+            self._feed.read_again()
         else:
             self._ticker.revisit(self, self._ticker.now)
 
-    # A source of ours
-
     async def run_source(self, producer: Producer) -> None:
-        """Have the source write the stream. Returns once that is over and the source has cleaned up.
-
-        Raises:
-            BaseException: What the source raised: it is for the app's own error handling to see.
-        """
-        self._producer = producer
-        self.writer.drains = True
-        producer.open(self.writer, self._source_ended)
-        await self._wait_for_source(producer)
-        if producer.error is not None and self.error is producer.error:
-            raise producer.error
-
-    async def _wait_for_source(self, producer: Producer) -> None:
-        """In the app's task, which reads on meanwhile, so that a stream has one task of ours and no more."""
-        waiting = WaitingApp(self._ticker.backend, self._receiver)
-        self._waiting_apps.append(waiting)
-        try:
-            await waiting.wait()
-        except BaseException:
-            self._cut()
-            with anyio.CancelScope(shield=True):
-                await producer.wait_until_done()
-            raise
-        finally:
-            self._waiting_apps.remove(waiting)
-            self.writer.app_finished = True  # the rest of the app's response is nothing to be sent
-
-    async def _source_ended(self) -> None:
-        """In the source's task, after its cleanup."""
-        producer, block = self._producer, b""
-        if producer is None:
-            return  # it was abandoned, and the request is over
-        if self.reason is None and producer.error is not None:
-            block = await self._report(producer.error)
-        if producer.is_cancelled:
-            self._cut()
-        await self.writer.take_turn()
-        if self.reason is None:
-            self._end(CloseReason.COMPLETED if producer.error is None else CloseReason.ERROR)
-            self._let_app_go()
-            wanted = self.writer.at_boundary
-            await self.writer.send_ours(block if wanted else b"", last=True)
-        else:
-            self.writer.release()
-            self._let_app_go()
-
-    def _let_app_go(self) -> None:
-        for waiting in self._waiting_apps:
-            waiting.go()
-
-    async def _report(self, error: BaseException) -> bytes:
-        """Say once that the app has failed; what its client is to be told of that."""
-        logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
-                     self.info.path, exc_info=error)  # fmt: skip
-        self.error = error
-        if not isinstance(error, Exception):
-            return b""
-        return await self._hooks.last_event(self._options.on_error, error)
+        """Have a source of ours write the stream; see `Feed.run`."""
+        self._feed = Feed(self, producer, self._receiver, self._ticker.backend)
+        await self._feed.run()
 
     # The end
 
@@ -268,23 +207,23 @@ class Session:
 
     def completed(self) -> None:
         """The app's last message has been sent."""
-        self._end(CloseReason.COMPLETED)
+        self.end(CloseReason.COMPLETED)
 
     def client_left(self) -> None:
         """The disconnect has come, or a send has failed."""
         # hypercorn on trio tells of it before the last send returns.
-        self._end(CloseReason.COMPLETED if self.writer.app_finished else CloseReason.CLIENT_LEFT)
+        self.end(CloseReason.COMPLETED if self.writer.app_finished else CloseReason.CLIENT_LEFT)
 
     def cancelled_app(self) -> bool:
         return self._leaving.is_cancelled()
 
-    def _end(self, reason: CloseReason, at: float | None = None, *, tell: bool = True) -> None:
+    def end(self, reason: CloseReason, at: float | None = None, *, tell: bool = True) -> None:
         if self.reason is not None:
             return
         self.reason = reason
         self._ended_at = self._ticker.fresh() if at is None else at
-        if self._producer is not None:
-            self._producer.stop()
+        if self._feed is not None:
+            self._feed.stop()
         self._leaving.begin(self._ended_at)
         self.writer.end()
         if tell:
@@ -331,20 +270,21 @@ class Session:
                 self.writer.release()
 
     def _end_with(self, reason: CloseReason, block: bytes) -> None:
-        """With the turn: a last block of ours, and the end of the body.
+        """With the turn: end the stream. A task of its own says so, since a last send must not be cancelled."""
+        self.end(reason)
+        self._ticker.backend.spawn(self.send_last, block)
 
-        A task of its own sends it: a last send must not be cancelled, whatever becomes of the app.
-        """
-        self._end(reason)
+    async def send_last(self, block: bytes) -> None:
+        """With the turn, which is given back: a last block of ours, and the end of the body."""
         wanted = block and self._pings_allowed and self.writer.at_boundary and not self._quiet
-        self._ticker.backend.spawn(partial(self.writer.send_ours, block if wanted else b"", last=True))
+        await self.writer.send_ours(block if wanted else b"", last=True)
 
     async def _send_end(self, sent: anyio.Event) -> None:
         """The end of the body, once the send under way is through."""
         with anyio.move_on_after(self._options.send_timeout) as limit:
             await self.writer.take_turn()
         if not limit.cancelled_caught:
-            await self.writer.send_ours(b"", last=True)
+            await self.send_last(b"")
         sent.set()
 
     # The app's end
@@ -355,8 +295,8 @@ class Session:
         if self.writer.app_finished and self.reason is None:
             await self.writer.take_turn()  # the tick may be sending the last message at this moment
             await self.writer.send_held()
-        if self.reason is None and self._producer is not None:
-            await self._wait_for_source(self._producer)  # the response was another task's to send
+        if self.reason is None and self._feed is not None:
+            await self._feed.wait()  # the response was another task's to send
         if self.reason is None:
             logger.error("The app of %s %s returned without ending its event stream; it was ended for it.",
                          self.info.method, self.info.path)  # fmt: skip
@@ -370,15 +310,24 @@ class Session:
             await self.writer.take_turn()  # the tick is sending the last message at this moment
             self.writer.release()
         if self.reason is None:
-            await self._end_ours(CloseReason.ERROR, await self._report(error))
+            await self._end_ours(CloseReason.ERROR, await self.report(error))
         elif self.reason is CloseReason.COMPLETED and not self._quiet:
             await self._settle()
             return True
-        elif not _stems_from(error, self.error):
-            self._leaving.log(error)
+        else:
+            self._leaving.log(error, reported=self.error)
         with anyio.CancelScope(shield=self._leaving.is_cancelled()):
             await self._settle()
         return False
+
+    async def report(self, error: BaseException) -> bytes:
+        """Say once that the app has failed; what its client is to be told of that."""
+        logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
+                     self.info.path, exc_info=error)  # fmt: skip
+        self.error = error
+        if not isinstance(error, Exception):
+            return b""
+        return await self._hooks.last_event(self._options.on_error, error)
 
     def swallows(self, error: Exception) -> bool:
         """Whether `error` is what an app that we cancelled has left behind, on trio next to its cancellation."""
@@ -394,34 +343,33 @@ class Session:
             with anyio.CancelScope(shield=True):
                 await self._settle()
             return
-        self._cut()
+        self.cut()
         with anyio.move_on_after(LAST_WORDS, shield=True):
             if self._last_sent is not None:
                 await self._last_sent.wait()
             await self._settle()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         """The server has cancelled the request. Its client gets a whole response nevertheless."""
         if self.reason is None:
             # Before the turn, and in a task: on asyncio a second cancellation gets through every shield.
-            self._end(CloseReason.CANCELLED)
+            self.end(CloseReason.CANCELLED)
             self._last_sent = anyio.Event()
             self._ticker.backend.spawn(self._send_end, self._last_sent)
 
     def start_failed(self, error: BaseException) -> None:
         """There is no response yet, so the app may start another."""
         self.error = error if isinstance(error, Exception) else None
-        self._end(CloseReason.ERROR if isinstance(error, Exception) else CloseReason.CANCELLED, tell=False)
+        self.end(CloseReason.ERROR if isinstance(error, Exception) else CloseReason.CANCELLED, tell=False)
         self.forget()
 
     def thrown_away(self) -> None:
         """The request was closed from outside, its event loop may be gone: nothing can be awaited or cancelled."""
-        self._stop_pump = None
-        self._producer = None
+        self._stop_pump = self._feed = None
 
     def forget(self) -> None:
         """Let go of everything. Called once, when the app is through, whatever became of it."""
-        self._end(CloseReason.CANCELLED, self._ticker.now)  # without effect if it has ended
+        self.end(CloseReason.CANCELLED, self._ticker.now)  # without effect if it has ended
         self._receiver.unwatch()
         self._ticker.remove(self)
         if self._stop_pump is not None:
@@ -429,14 +377,16 @@ class Session:
         self.writer.forget()
         # Cycles: the exception's traceback leads back to here, and the contexts do to the exchange.
         self.error = None
-        self._producer = None
+        if self._feed is not None:
+            self._feed.forget()
+            self._feed = None
         self._hooks.forget()
         self.info = replace(self.info, error=None)
 
     async def _settle(self) -> None:
         """Wait for what is still under way, each thing within its own limit."""
-        if self._producer is not None:
-            await self._producer.wait_until_done()
+        if self._feed is not None:
+            await self._feed.wait_until_stopped()
         if self.writer.busy_since is not None:
             with anyio.move_on_after(self._options.send_timeout) as limit:
                 await self.writer.take_turn()
@@ -444,22 +394,3 @@ class Session:
             if limit.cancelled_caught:
                 self._give_up_send()
         await self._hooks.settle()
-
-
-def _stems_from(error: BaseException, origin: BaseException | None) -> bool:
-    """Whether `error` is what an app's error handling has made of `origin`."""
-    if origin is None:
-        return False
-    seen: set[int] = set()
-    below: list[BaseException | None] = [error]
-    while below:
-        each = below.pop()
-        if each is origin:
-            return True
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        below += [each.__cause__, each.__context__]
-        if isinstance(each, BaseExceptionGroup):
-            below += cast(BaseExceptionGroup[BaseException], each).exceptions
-    return False

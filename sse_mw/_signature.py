@@ -9,6 +9,8 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from functools import update_wrapper
 from typing import Any
 
+SOURCES: tuple[type, ...] = (AsyncIterable, Iterable)
+
 
 def imitate(wrapper: Callable[..., Any], endpoint: Callable[..., Any], *, streams: bool) -> None:
     """Give `wrapper` the name, the signature and the annotations of `endpoint`.
@@ -64,6 +66,4 @@ def _is_iterable(annotation: Any) -> bool:
         return True
     origin: Any = typing.get_origin(annotation) or annotation
     is_response = hasattr(origin, "headers")  # some can be iterated too, Django's for one
-    if not isinstance(origin, type) or issubclass(origin, str):
-        return False
-    return issubclass(origin, AsyncIterable | Iterable) and not is_response
+    return inspect.isclass(origin) and issubclass(origin, SOURCES) and not is_response

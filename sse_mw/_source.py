@@ -119,12 +119,13 @@ def make_source(given: Any, endpoint: str, context: Context, backend: Backend) -
     Raises:
         InvalidSource: It is nothing that events come from one by one.
     """
-    if hasattr(type(given), "__aiter__"):
-        return AsyncSource(cast(AsyncIterable[object], given))
-    if isinstance(given, AT_HAND):
-        return AsyncSource(_each(cast(Iterable[object], given)))
-    if hasattr(type(given), "__iter__") and not isinstance(given, ONE_ITEM):
-        return ThreadedSource(cast(Iterable[object], given), context, backend)
+    kind = cast(type[Any], type(given))
+    if hasattr(kind, "__aiter__"):
+        return AsyncSource(given)
+    if issubclass(kind, AT_HAND):
+        return AsyncSource(_each(given))
+    if hasattr(kind, "__iter__") and not issubclass(kind, ONE_ITEM):
+        return ThreadedSource(given, context, backend)
     if inspect.iscoroutine(given):
         given.close()
     raise InvalidSource(

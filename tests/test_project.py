@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports only from the lines above its own. A new module gets its place here.
 LAYERS = """
-    _types exceptions
+    _types exceptions openapi
     _values
     _wire
     _event
@@ -29,9 +29,10 @@ LAYERS = """
     _placeholder _runtime
     _source _ticker
     _abort _receive _drain
-    _body _hooks _parking _waiting
+    _body _hooks _parking
     _writer
     _leaving _producer
+    _feed
     _session
     _exchange
     _current

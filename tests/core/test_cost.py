@@ -61,7 +61,7 @@ def made_by(app: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         await SSEMiddleware(app)(http_scope(), Client(), server)
 
     with monkeypatch.context() as patched:
-        for module in ("_writer", "_receive", "_producer", "_waiting"):
+        for module in ("_writer", "_receive", "_producer", "_feed"):
             patched.setattr(f"sse_mw.{module}.Event", CountingEvent)
         patched.setattr(logging.Logger, "_log", lambda *args, **kwargs: CountingLoop.made.update(["log"]))
         anyio.run(script, backend_options={"loop_factory": CountingLoop})
