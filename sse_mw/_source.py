@@ -119,7 +119,7 @@ def make_source(given: Any, endpoint: str, context: Context, backend: Backend) -
     Raises:
         InvalidSource: It is nothing that events come from one by one.
     """
-    kind = cast(type[Any], type(given))
+    kind = given.__class__
     if hasattr(kind, "__aiter__"):
         return AsyncSource(given)
     if issubclass(kind, AT_HAND):
