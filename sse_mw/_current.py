@@ -63,6 +63,7 @@ def find_exchange(what: str) -> Exchange:
     if exchange is None:
         raise MiddlewareMissing(
             f"{what} outside of an SSEMiddleware, which does the streaming: wrap the app where the server finds it, "
-            "around everything else: app = SSEMiddleware(app)"
+            "around everything else: app = SSEMiddleware(app) (or the call was made in a thread without the request's "
+            "context variables)"
         )
     return exchange

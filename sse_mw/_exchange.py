@@ -3,14 +3,17 @@
 An endpoint under `@sse_route` finds the exchange of its request in a context variable, and leaves its mark there.
 """
 
+import logging
 from collections.abc import Awaitable
 from concurrent.futures import Future
 from contextvars import Context, ContextVar, copy_context
 
 import anyio
 
+from ._asgiref import outlive_bridges
+from ._frameworks import Begun
 from ._misplaced import check as check_misplaced
-from ._negotiate import Mark, Mode, negotiate
+from ._negotiate import Mark, Mode, is_coded, negotiate
 from ._options import Options
 from ._producer import Producer
 from ._receive import Receiver
@@ -23,8 +26,17 @@ from ._types import Message, Receive, Scope, Send
 from ._writer import START
 from .exceptions import InvalidSource
 
+logger = logging.getLogger("sse_mw")
+
+SOON = 0.25
+"""Seconds before its response for which nobody looks whether a source's client is still there."""
+
 current: ContextVar["Exchange"] = ContextVar("sse_mw.exchange")
 """The exchange of the request that the running code serves."""
+
+
+def _nothing() -> None:
+    """There is no pump to stop or to wake."""
 
 
 async def _drop(message: Message) -> None:
@@ -62,14 +74,16 @@ class Exchange:
             await self._send(message)  # early hints, a push, debug messages
             return
         producer = self._producer
-        if producer is not None and self._mark is not None:
-            await producer.first()  # of interest where the endpoint itself could not wait
+        if producer is not None and self._mark is not None and self._mark.has_source:
+            await self._first_of(producer)  # of interest where the endpoint itself could not wait
         if self._mark is None:
             check_misplaced(self.scope, message)
         plan = negotiate(self.scope, message, self.options.rules, self._mark)
         if plan.mode is Mode.PASS:
             if producer is not None:
                 producer.stop()  # something has answered in the endpoint's place
+            elif self._mark is not None and self._mark.frame is not None:
+                self._warn_of_coding(plan.start)
             self._forward = self._send
             await self._send(plan.start)
             return
@@ -87,6 +101,17 @@ class Exchange:
             raise
         if producer is not None and plan.mode is Mode.SOURCE and self.scope["method"] != "HEAD":
             await session.run_source(producer)
+
+    def _warn_of_coding(self, start: Message) -> None:
+        if 200 <= start["status"] < 300 and is_coded(start["headers"]):
+            logger.warning("The response of %s %s was to be framed, but something inside has compressed it: have that "
+                           "leave it alone, or compress around the middleware.", self.scope["method"],
+                           self.scope["path"])  # fmt: skip
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the app has started its response."""
+        return self.session is not None or self._forward is self._send
 
     @property
     def info(self) -> StreamInfo:
@@ -112,12 +137,15 @@ class Exchange:
         else:  # another event loop, as asgiref runs one to have a sync framework call an async endpoint
             self.begin_in_thread(given, name)
 
-    def begin_in_thread(self, given: object, name: str) -> None:
-        """As `begin`, for an endpoint that is no coroutine. In the event loop's own thread nothing is waited for."""
+    def begin_in_thread(self, given: object, name: str) -> Begun | None:
+        """As `begin`, for an endpoint that is no coroutine.
+
+        In the event loop's own thread it cannot wait; what waits in its place is returned, if anybody can await it.
+        """
         context = copy_context()
         if self._ticker.backend.is_here:
-            self._take(given, name, context)
-            return
+            producer = self._take(given, name, context)
+            return lambda: self._first_of(producer)
         started: Future[None] = Future()
         spawn = self._ticker.backend.spawn
 
@@ -126,6 +154,7 @@ class Exchange:
 
         self._ticker.backend.call_from_thread(start)
         started.result()
+        return None
 
     async def _start_for_thread(self, given: object, name: str, context: Context, started: "Future[None]") -> None:
         try:
@@ -137,6 +166,19 @@ class Exchange:
 
     async def _start(self, given: object, name: str, context: Context) -> None:
         producer = self._take(given, name, context)
+        # The disconnect shows nowhere else. What comes of the request's body meanwhile is kept for the app.
+        self.receive.watch(producer.stop, _nothing)
+        timeout = self.options.open_timeout
+        if self.receive.needs_pump and (timeout is None or timeout > SOON):
+            stop_pump = self._ticker.backend.spawn(self.receive.pump)
+        else:
+            stop_pump = _nothing
+        try:
+            await self._first_of(producer)
+        finally:
+            stop_pump()
+
+    async def _first_of(self, producer: Producer) -> None:
         try:
             await producer.first()
         except BaseException:
@@ -144,9 +186,10 @@ class Exchange:
             raise
 
     def _take(self, given: object, name: str, context: Context) -> Producer:
-        if self.session is not None:
-            raise InvalidSource(f"{name} was called in a request whose event stream has started: a request has one")
+        if self.has_started:
+            raise InvalidSource(f"{name} gave a source in a request whose response has started: a request has one")
         backend = self._ticker.backend
+        outlive_bridges(context)
         source = make_source(given, name, context, backend)
         if self._producer is not None:
             self._producer.stop()

@@ -107,7 +107,7 @@ def _is_of_disconnect(error: BaseException) -> bool:
 
 
 def _stems_from(error: BaseException, origin: BaseException) -> bool:
-    """Whether `error` is what an app's error handling has made of `origin`."""
+    """Whether `error` is what an app's error handling has made of `origin`, and said so (`raise … from …`)."""
     seen: set[int] = set()
     below: list[BaseException | None] = [error]
     while below:
@@ -117,7 +117,7 @@ def _stems_from(error: BaseException, origin: BaseException) -> bool:
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
-        below += [each.__cause__, each.__context__]
+        below.append(each.__cause__)
         if isinstance(each, BaseExceptionGroup):
             below += cast(BaseExceptionGroup[BaseException], each).exceptions
     return False

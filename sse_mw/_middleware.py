@@ -44,7 +44,7 @@ class SSEMiddleware:
         cleanup_timeout: Seconds that a cancelled app or source and the hooks have for cleaning up until a warning is
             logged, and nobody waits for them any longer.
         max_threads: Worker threads for sync generators and iterables under `@sse_route`, for each event loop; one
-            holds a thread while it makes an event. Further ones wait for a thread.
+            holds a thread for as long as it is open. Further ones wait for a thread.
         retry: Milliseconds that clients are to wait before they reconnect, sent as the stream's first field.
             `None`: whatever the client thinks right.
         frame: Which responses that are no event streams become some, and how: `"lines"`, an event for each line of

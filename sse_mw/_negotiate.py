@@ -71,8 +71,8 @@ def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...], mark: 
     if mark is not None and mark.has_source and streamable:
         return Plan(Mode.SOURCE, _with_headers(start, _source_headers(headers)))
     if media_type == EVENT_STREAM and start["status"] not in BODILESS:
-        return Plan(Mode.SUPERVISE, _with_headers(start, _stream_headers(headers)), pings=not _is_coded(headers))
-    if mark is not None and mark.frame is not None and streamable and not _is_coded(headers):
+        return Plan(Mode.SUPERVISE, _with_headers(start, _stream_headers(headers)), pings=not is_coded(headers))
+    if mark is not None and mark.frame is not None and streamable and not is_coded(headers):
         return _framed(start, headers, content_type.decode("latin-1"), mark.frame)
     if rules and streamable:
         framed = _negotiate_frame(scope, start, headers, content_type.decode("latin-1"), rules)
@@ -87,7 +87,7 @@ def _negotiate_frame(
     """By the first rule that matches the response, and the request where the rule is for clients that ask."""
     media_type = content_type.partition(";")[0].strip().lower()
     matching = [rule for rule in rules if _matches(rule, scope["path"], media_type)]
-    if not matching or _is_coded(headers):
+    if not matching or is_coded(headers):
         return None
     # A cache must not give one client the answer of another that asked for something else.
     varied = _vary(headers) if any(rule.asks for rule in matching) else headers
@@ -143,7 +143,8 @@ def _find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
     return b""
 
 
-def _is_coded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def is_coded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a response's body is compressed."""
     codings = [bytes(value).strip().lower() for name, value in headers if bytes(name).lower() == b"content-encoding"]
     return any(coding not in (b"", b"identity") for coding in codings)
 

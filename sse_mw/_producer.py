@@ -34,8 +34,8 @@ class Producer:
     """One source at work. Its methods are called from the event loop's thread only."""
 
     __slots__ = ("_backend", "_begun", "_changed", "_closing", "_context", "_deadline", "_interrupt", "_interrupted",
-                 "_name", "_on_end", "_options", "_source", "_stopped_at", "_ticker", "_visited", "_writer", "bucket",
-                 "error", "is_cancelled", "is_done", "is_known")  # fmt: skip
+                 "_name", "_on_end", "_options", "_source", "_stopped_at", "_task", "_ticker", "_visited", "_writer",
+                 "bucket", "error", "is_cancelled", "is_done", "is_known")  # fmt: skip
 
     def __init__(self, source: Source, ticker: Ticker, context: Context, options: Options, name: str) -> None:
         self._source = source
@@ -50,6 +50,7 @@ class Producer:
         self._interrupt: Callable[[], bool] | None = None
         self._interrupted = False
         self._stopped_at: float | None = None
+        self._task: object = None
         self._writer: Writer | None = None
         self._on_end: OnEnd | None = None
         self._changed: Event | None = None
@@ -152,6 +153,7 @@ class Producer:
 
     async def _run(self) -> None:
         self._begun = True
+        self._task = self._backend.current_task()
         try:
             await self._guarded(self._produce)
             await self._guarded(self._close)
@@ -161,7 +163,7 @@ class Producer:
             self._finish()
         on_end = self._on_end
         # Cycles, since the exchange is in the context.
-        self._on_end = self._interrupt = None
+        self._on_end = self._interrupt = self._task = None
         self._context = Context()
         if on_end is not None:
             await on_end()
@@ -169,9 +171,9 @@ class Producer:
     async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
         try:
             await step()
-        except GeneratorExit:
-            raise  # the event loop has gone, and nothing can be awaited
         except BaseException as error:
+            if self._backend.current_task() is not self._task:
+                raise  # closed from outside, as the event loop has gone: nothing can be awaited
             self._fail(error)
 
     async def _produce(self) -> None:
@@ -224,7 +226,7 @@ class Producer:
         elif self._backend.was_cancelled(error):
             self.is_cancelled = True  # by us, perhaps; then nobody asks
         elif self.error is None and not self._interrupted:
-            self.error = RuntimeError(f"The source of {self._name} was cancelled from within")
+            self.error = RuntimeError(f"The source of {self._name} raised {type(error).__name__} by itself")
             self.error.__cause__ = error
 
     def _know(self) -> None:

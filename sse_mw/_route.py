@@ -12,10 +12,10 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, overload
 import anyio.to_thread
 
 from ._current import find_exchange
-from ._misplaced import note_bare
+from ._frameworks import is_response, make_placeholder, respond, split_response
+from ._misplaced import note_bare, note_wrapper
 from ._negotiate import Mark
 from ._options import ErrorHook, FrameMode, Hook, Options, PingEvent, check_frame_mode
-from ._placeholder import Placeholder, make_placeholder, respond
 from ._signature import imitate
 from ._types import Receive, Scope, Send
 from ._values import describe
@@ -187,24 +187,29 @@ class Route:
             given = self._endpoint(*args, **kwargs)
             if not self._yields:
                 given = await given
-            if not self._is_source(given):
+            if self._is_response(given, args):
                 return given
-            await find_exchange(self._name).begin(given, self._name)
-            return make_placeholder(args)
+            source, rest = split_response(given)
+            await find_exchange(self._name).begin(source, self._name)
+            placeholder = make_placeholder(args)
+            return (placeholder, *rest) if rest else placeholder
 
         def call_in_thread(*args: Any, **kwargs: Any) -> Any:
             if _is_asgi_call(args, kwargs):
                 return self._serve(*args)
             self._enter()
             given = self._endpoint(*args, **kwargs)
-            if not self._is_source(given):
+            if self._is_response(given, args):
                 return given
-            find_exchange(self._name).begin_in_thread(given, self._name)
-            return make_placeholder(args)
+            source, rest = split_response(given)
+            begun = find_exchange(self._name).begin_in_thread(source, self._name)
+            placeholder = make_placeholder(args, begun)
+            return (placeholder, *rest) if rest else placeholder
 
         is_async = inspect.isasyncgenfunction(self._endpoint) or inspect.iscoroutinefunction(self._endpoint)
         chosen = call if is_async else call_in_thread
-        imitate(chosen, self._endpoint, streams=self._yields)
+        imitate(chosen, self._endpoint, streams=self._yields, frames=self._frame is not None)
+        note_wrapper(chosen)
         return chosen
 
     def _enter(self) -> None:
@@ -220,12 +225,11 @@ class Route:
             self._merged = base, replace(base, **self._overrides)
         return self._merged[1]
 
-    def _is_source(self, given: object) -> bool:
-        """Whether what was returned is to be iterated: not if it is a response, or stands for one."""
-        if self._frame is not None or isinstance(given, Placeholder):
-            return False
-        has_status = hasattr(given, "status_code") or hasattr(given, "status")
-        return not (has_status and hasattr(given, "headers"))
+    def _is_response(self, given: object, arguments: tuple[Any, ...]) -> bool:
+        """Whether what was returned is not to be iterated."""
+        if self._frame is not None or is_response(given, arguments):
+            return True
+        return given is None and find_exchange(self._name).has_started  # it has sent its response by itself
 
     async def _serve(self, *args: Any) -> None:
         """The endpoint as an ASGI app."""

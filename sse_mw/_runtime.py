@@ -74,6 +74,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the event loop has not been closed. Any thread may ask."""
+        ...
+
+    @property
     def is_here(self) -> bool:
         """Whether the calling thread is the one in which the event loop runs."""
         ...
@@ -107,6 +112,10 @@ class Backend(Protocol):
     def cancellable(self) -> Cancellable: ...
 
 
+def _nothing() -> None:
+    """For a loop to call, if it is there."""
+
+
 class Threads:
     """The worker threads of one event loop's sync sources, apart from those that frameworks run endpoints in."""
 
@@ -121,8 +130,19 @@ class Threads:
         return await anyio.to_thread.run_sync(function, limiter=self._limiter)
 
     @property
+    def is_alive(self) -> bool:
+        try:
+            self.call_from_thread(_nothing)
+        except RuntimeError:  # trio's RunFinishedError is one too
+            return False
+        return True
+
+    @property
     def is_here(self) -> bool:
         return threading.get_ident() == self._thread
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        raise NotImplementedError
 
 
 class AsyncioBackend(Threads):

@@ -4,6 +4,7 @@ They inject what the parameters ask for, and take the return annotation for the 
 """
 
 import inspect
+import types
 import typing
 from collections.abc import AsyncIterable, Callable, Iterable
 from functools import update_wrapper
@@ -12,19 +13,20 @@ from typing import Any
 SOURCES: tuple[type, ...] = (AsyncIterable, Iterable)
 
 
-def imitate(wrapper: Callable[..., Any], endpoint: Callable[..., Any], *, streams: bool) -> None:
+def imitate(wrapper: Callable[..., Any], endpoint: Callable[..., Any], *, streams: bool, frames: bool) -> None:
     """Give `wrapper` the name, the signature and the annotations of `endpoint`.
 
     Annotations that are strings, as `from __future__ import annotations` makes them, are evaluated, since a framework
-    would look their names up in the wrapper's module. What returns events is said to return a `str`, the placeholder.
+    would look their names up in the wrapper's module. What returns events (`streams`) is said to return a `str`, the
+    placeholder; what returns a response that is to be framed (`frames`) returns what it says.
     """
-    update_wrapper(wrapper, endpoint)
+    update_wrapper(wrapper, getattr(endpoint, "func", endpoint))  # a partial has no name of its own
     # FastAPI unwraps an endpoint to find a generator function, which it would iterate by itself.
     del wrapper.__wrapped__  # type: ignore[attr-defined]
     signature = inspect.signature(endpoint)
     hints = _hints(endpoint, signature)
     returned = hints.get("return", inspect.Signature.empty)
-    if streams or _is_iterable(returned):
+    if streams or not (frames or _is_of_response(returned)):
         returned = str
     parameters = [
         parameter.replace(annotation=hints.get(name, parameter.annotation))
@@ -61,9 +63,14 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
         return annotation
 
 
-def _is_iterable(annotation: Any) -> bool:
-    if annotation is inspect.Signature.empty:
-        return True
+def _is_of_response(annotation: Any) -> bool:
+    """Whether a framework makes a response of what it says: not if it, or a part of it, is something iterable."""
+    if annotation is inspect.Signature.empty or isinstance(annotation, str):  # nothing, or a name that nobody knows
+        return False
     origin: Any = typing.get_origin(annotation) or annotation
+    if origin in (typing.Union, types.UnionType):
+        return all(map(_is_of_response, typing.get_args(annotation)))
+    if origin is typing.Annotated:
+        return _is_of_response(typing.get_args(annotation)[0])
     is_response = hasattr(origin, "headers")  # some can be iterated too, Django's for one
-    return inspect.isclass(origin) and issubclass(origin, SOURCES) and not is_response
+    return is_response or not (inspect.isclass(origin) and issubclass(origin, SOURCES))

@@ -8,9 +8,10 @@ import inspect
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextvars import Context
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from ._runtime import Backend
+from ._thread import WorkerThread
 from ._values import describe
 from .exceptions import InvalidSource
 
@@ -70,42 +71,55 @@ async def _aclose(closable: Any) -> None:
 
 
 class ThreadedSource:
-    """A sync iterable. Its steps run one after another, in any thread, but all in the context of the endpoint."""
+    """A sync iterable: one worker thread takes its steps and closes it, in the context of the endpoint.
+
+    It keeps its thread, since what it holds may belong to that: a connection of sqlite3, Django's, a thread-local.
+    """
 
     interruptible = False
 
     def __init__(self, iterable: Iterable[object], context: Context, backend: Backend) -> None:
         self._iterable = iterable
-        self._context = context
-        self._backend = backend
         self._iterator: Iterator[object] | None = None
+        self._thread = WorkerThread(context, backend)
         self._stopped = False
 
     def __aiter__(self) -> AsyncIterator[object]:
         return self
 
     async def __anext__(self) -> object:
-        item = await self._backend.run_in_thread(self._step)
+        item = await self._thread.call(self._advance)
         if item is _END:
             raise StopAsyncIteration
         return item
 
     def stop(self) -> None:
         self._stopped = True
+        self._thread.give_up_waiting(_END)
 
     async def aclose(self) -> None:
-        closable = self._iterable if self._iterator is None else self._iterator
-        if hasattr(closable, "close"):
-            await self._backend.run_in_thread(lambda: self._context.run(cast(Any, closable).close))
-
-    def _step(self) -> object:
-        # It may have had to wait for its thread.
-        return _END if self._stopped else self._context.run(self._advance)
+        try:
+            if self._iterator is not None:
+                await self._thread.call(lambda: _close(self._iterator))
+            else:
+                _close(self._iterable)  # nothing of it has run
+        finally:
+            self._thread.leave()
 
     def _advance(self) -> object:
+        if self._stopped:
+            return _END
         if self._iterator is None:
             self._iterator = iter(self._iterable)
-        return next(self._iterator, _END)
+        try:
+            return next(self._iterator, _END)
+        except StopAsyncIteration as error:  # would end the stream as if all had been said
+            raise RuntimeError("a sync source raised StopAsyncIteration") from error
+
+
+def _close(closable: Any) -> None:
+    if hasattr(closable, "close"):
+        closable.close()
 
 
 async def _each(collection: Iterable[object]) -> AsyncIterator[object]:

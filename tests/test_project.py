@@ -25,9 +25,10 @@ LAYERS = """
     _event
     _framing _lint _stats
     _options
-    _misplaced _negotiate _ours _signature _stream
-    _placeholder _runtime
-    _source _ticker
+    _asgiref _misplaced _negotiate _ours _signature _stream
+    _frameworks _runtime
+    _thread _ticker
+    _source
     _abort _receive _drain
     _body _hooks _parking
     _writer

@@ -1,7 +1,6 @@
 """Each framework on real servers, and the table in docs/ that the run makes of its outcomes."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -50,7 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in senseless]
 
 
-def pytest_runtest_makereport(item: pytest.Item, call: Any) -> None:
-    """The cell goes along with the report, to the process that sees them all."""
-    if call.when == "call":
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The cell goes along with the reports, to the process that sees them all."""
+    if cells.is_cell(item):
         item.user_properties.append(("cell", cells.cell(item)))

@@ -23,6 +23,20 @@ async def ticks(*_: Any) -> AsyncIterator[str]:
     yield "tick"
 
 
+async def test_a_framework_that_streams_by_itself_what_is_decorated_is_named() -> None:
+    """As FastAPI does for `response_class=EventSourceResponse`."""
+    decorated = sse_route(ticks)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["endpoint"] = decorated
+        await answering(b"text/event-stream", b"data: x\n\n")(scope, receive, send)
+
+    run = await serve(app)
+    assert isinstance(run.error, InvalidSource)
+    assert "leave response_class=EventSourceResponse out" in str(run.error)
+    assert run.send.messages == []
+
+
 async def undecorated() -> AsyncIterator[str]:
     yield "x"
 
@@ -374,6 +388,11 @@ def test_the_signature_is_the_endpoints_own() -> None:
     assert inspect.iscoroutinefunction(decorated)
     assert not inspect.isasyncgenfunction(decorated)
     assert inspect.unwrap(decorated) is decorated, "frameworks that unwrap would find the generator function"
+
+
+def test_a_partial_has_the_name_of_its_function() -> None:
+    decorated = sse_route(functools.partial(ticks, 1))
+    assert (decorated.__name__, decorated.__qualname__) == ("ticks", "ticks")
 
 
 def test_a_sync_endpoint_stays_one() -> None:

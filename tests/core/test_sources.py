@@ -1,5 +1,6 @@
 """A source under `@sse_route`: when its stream starts, who runs it, and how it ends."""
 
+import asyncio
 import contextvars
 from collections.abc import AsyncIterator
 from typing import Any
@@ -145,6 +146,38 @@ async def test_an_item_that_is_no_event_ends_a_stream_that_has_started(caplog: p
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+@pytest.mark.parametrize("open_timeout", [None, 60.0])
+async def test_a_client_that_leaves_before_the_first_event_ends_the_source(open_timeout: float | None) -> None:
+    notes: Notes = []
+
+    @sse_route(open_timeout=open_timeout)
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        try:
+            await anyio.sleep(600)
+            yield "late"
+        finally:
+            await anyio.sleep(0.1)
+            notes.append("cleaned")
+
+    async with running(SSEMiddleware(source), http_scope("POST"), b"a body", b" in two") as run:
+        await anyio.sleep(10)
+        run.disconnect()
+        await run.finish(5)
+    assert notes == ["cleaned"]
+
+
+async def test_a_body_that_came_before_the_first_event_is_there_for_the_source() -> None:
+    @sse_route(open_timeout=None)
+    async def source(scope: Scope, receive: Receive) -> AsyncIterator[str]:
+        await anyio.sleep(10)
+        first, second = await receive(), await receive()
+        yield (first["body"] + second["body"]).decode()
+
+    async with running(SSEMiddleware(source), http_scope("POST"), b"a body", b" in two") as run:
+        await run.finish()
+    assert run.send.body == b"data: a body in two\n\n"
+
+
 # Errors after the start
 
 
@@ -175,14 +208,14 @@ async def test_the_apps_error_handling_sees_an_exception_once_and_the_server_doe
     )
 
 
-async def test_a_source_that_is_cancelled_from_within_is_an_error() -> None:
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, GeneratorExit])
+async def test_a_source_that_is_cancelled_from_within_is_an_error(raised: type[BaseException]) -> None:
     """As an `await` on a cancelled future does it on asyncio."""
-    import asyncio
 
     @sse_route
     async def source(scope: Scope) -> AsyncIterator[str]:
         yield "x"
-        raise asyncio.CancelledError
+        raise raised
 
     middleware = Recorded(source)
     async with running(middleware) as run:
@@ -190,7 +223,7 @@ async def test_a_source_that_is_cancelled_from_within_is_an_error() -> None:
     assert run.error is None
     assert run.send.complete
     assert middleware.reasons == ["error"]
-    assert "cancelled from within" in str(middleware.closed[0].error)
+    assert f"raised {raised.__name__} by itself" in str(middleware.closed[0].error)
 
 
 # Endings

@@ -1,6 +1,7 @@
 """Sync sources: each step in a worker thread, all in one context, under a limit of their own."""
 
 import contextvars
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from support.driver import Recorded, running
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
 
-async def test_a_generators_steps_share_a_context_though_not_a_thread() -> None:
+async def test_a_generators_steps_share_a_thread_and_a_context() -> None:
     held: contextvars.ContextVar[str] = contextvars.ContextVar("held")
     threads: set[int] = set()
     here = threading.get_ident()
@@ -37,12 +38,38 @@ async def test_a_generators_steps_share_a_context_though_not_a_thread() -> None:
                 yield current_stream().info.path
         finally:
             held.reset(token)
+            threads.add(threading.get_ident())
 
     async with running(SSEMiddleware(source), http_scope(path="/sync")) as run:
         await run.finish()
     assert run.error is None
     assert run.send.body == b"data: /sync\n\n" * 3
+    assert len(threads) == 1
     assert here not in threads
+
+
+async def test_what_a_generator_holds_may_belong_to_its_thread() -> None:
+    @sse_route
+    def source(scope: Scope) -> Iterator[str]:
+        connection = sqlite3.connect(":memory:")
+        try:
+            for number in range(5):
+                yield connection.execute("select ?", (number,)).fetchone()[0]
+        finally:
+            connection.close()
+
+    middleware = SSEMiddleware(source)
+    bodies: list[bytes] = []
+
+    async def serve() -> None:
+        server = Server()
+        await middleware(http_scope(), Client(), server)
+        bodies.append(server.body)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(30):
+            tasks.start_soon(serve)
+    assert bodies == [b"".join(b"data: %d\n\n" % number for number in range(5))] * 30
 
 
 async def test_what_a_generator_raises_before_its_first_event_reaches_the_app() -> None:
@@ -74,6 +101,28 @@ async def test_a_stop_iteration_from_next_is_no_event() -> None:
     async with running(SSEMiddleware(sse_route(lambda scope: Counter()))) as run:
         await run.finish()
     assert run.send.body == b"data: 1\n\ndata: 2\n\n"
+
+
+@pytest.mark.parametrize("raised", [StopAsyncIteration, GeneratorExit])
+async def test_what_would_look_like_an_end_is_an_error(raised: type[BaseException]) -> None:
+    class Odd:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def __iter__(self) -> "Odd":
+            return self
+
+        def __next__(self) -> int:
+            self.count += 1
+            if self.count > 1:
+                raise raised
+            return self.count
+
+    middleware = Recorded(sse_route(lambda scope: Odd()))
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.send.body == b"data: 1\n\n"
+    assert middleware.reasons == ["error"]
 
 
 async def test_a_client_that_leaves_closes_the_generator_when_its_step_is_through() -> None:
@@ -133,22 +182,30 @@ async def test_a_step_that_does_not_return_is_abandoned_and_the_generator_closed
 
 async def test_sync_sources_beyond_max_threads_wait_and_end_all_the_same() -> None:
     step = threading.Event()
+    begun = anyio.Semaphore(0)
 
     @sse_route
     def source(scope: Scope) -> Iterator[str]:
+        anyio.from_thread.run_sync(begun.release)
         step.wait(10)
         yield "x"
 
     middleware = SSEMiddleware(source, max_threads=2, open_timeout=0.05)
-    async with running(middleware) as one, running(middleware) as two, running(middleware) as three:
-        for run in (one, two, three):
-            await run.send.wait_for(1)
-        three.disconnect()
-        step.set()
-        for run in (one, two, three):
-            await run.finish(5)
-    assert one.send.body.endswith(b"data: x\n\n")
-    assert two.send.body.endswith(b"data: x\n\n")
+    async with running(middleware) as one, running(middleware) as two:
+        with anyio.fail_after(5):
+            await begun.acquire()
+            await begun.acquire()
+        async with running(middleware) as three, running(middleware) as four:
+            await three.send.wait_for(2)
+            assert three.send.body == b":\n\n", "it is open, and silent"
+            three.disconnect()
+            await three.finish(5)
+            assert not one.finished.is_set()
+            step.set()
+            for run in (one, two, four):
+                await run.finish(5)
+    for run in (one, two, four):
+        assert run.send.body.endswith(b"data: x\n\n")
     assert b"data" not in three.send.body
 
 
@@ -246,3 +303,33 @@ def test_loops_in_several_threads_share_a_middleware() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(serve, range(8))) == [b"data: /%d\n\n" % number * 20 for number in range(8)]
+
+
+def test_a_loop_that_is_gone_leaves_no_thread_waiting() -> None:
+    """Closed without a chance for anybody: what waits for the next step must not keep the process alive."""
+    import asyncio
+
+    @sse_route
+    def source(scope: Scope) -> Iterator[str]:
+        while True:
+            yield "x"
+
+    async def start() -> "asyncio.Task[Any]":
+        server = Server()
+        task = asyncio.create_task(SSEMiddleware(source)(http_scope(), Client(), server))
+        await server.wait_for(3)
+        server.block()
+        await asyncio.sleep(0.05)
+        return task
+
+    before = threading.active_count()
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(start())
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    for pending in asyncio.all_tasks(loop):
+        pending._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    until = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() <= before

@@ -1,4 +1,4 @@
-"""Several streams on one connection: what reads for the disconnect leaves the connection as the next request needs it."""
+"""Several streams on one connection, which what reads for the disconnect leaves as the next request needs it."""
 
 import http.client
 
