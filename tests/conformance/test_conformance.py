@@ -25,7 +25,7 @@ def without_comments(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_kind_of_source_streams(served: Served, source: str) -> None:
-    client = served.read(f"/{source}/" if source == "mounted" else f"/{source}")
+    client = served.read(f"/{source}")
     assert client.status == 200
     assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert client.headers["cache-control"] == "no-cache, no-transform"

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from sse_mw import SSEMiddleware, StreamInfo
+from sse_mw import SSEMiddleware, StreamInfo, sse_route
 from sse_mw._types import ASGIApp, Receive, Scope, Send
 
 journal: list[dict[str, Any]] = []
@@ -54,6 +54,12 @@ def raw(name: str, gap: float, chunk: bytes = b"data: x\n\n") -> ASGIApp:
                 await source.aclose()  # type: ignore[attr-defined]
 
     return app
+
+
+@sse_route
+async def source(scope: Scope) -> AsyncIterator[str]:
+    yield "x"
+    await anyio.sleep(3600)
 
 
 async def silent(scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,6 +138,7 @@ inner = Starlette(
         Route("/journal", read_journal),
         Route("/counts", counts),
         Mount("/idle", raw("/idle/", 3600)),
+        Mount("/source", source),
         Mount("/paced", raw("/paced/", 0.1)),
         Mount("/busy", raw("/busy/", 0)),
         Mount("/flood", raw("/flood/", 0, b"data: " + b"x" * 60_000 + b"\n\n")),

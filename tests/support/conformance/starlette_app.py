@@ -143,8 +143,7 @@ def make() -> ASGIApp:
     pieces = "on", "e\ntw", "o\n"
     routes = [
         *(Route(path, endpoint) for path, endpoint in endpoints(parameters=True).items()),
-        Mount("/mounted", endpoints(parameters=True)["/async-generator"]),
-        Route("/parameters/{name}", parameters),
+        Mount("/parameters", routes=[Route("/{name}", parameters)]),
         Route("/forbidden", forbidden),
         Route("/forbidden/plain", forbidden_plain),
         Route("/redirect", redirect),
