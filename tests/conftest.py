@@ -27,7 +27,7 @@ def pytest_sessionstart() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and {"server", "server_kind"} & set(item.fixturenames):
+        if isinstance(item, pytest.Function) and {"server", "server_kind", "server_of_framework"} & set(item.fixturenames):
             item.add_marker("server")
 
 

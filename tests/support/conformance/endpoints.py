@@ -31,7 +31,9 @@ def note(what: str, **more: Any) -> None:
 
 
 def seen(error: BaseException) -> None:
-    """For the place of a framework where an error tracker listens."""
+    """For the place of a framework where an error tracker listens. Quart's tasks are in a group from Python 3.12 on."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     note("seen", error=type(error).__name__)
 
 
