@@ -26,8 +26,9 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    starting = {"server", "server_kind", "server_of_framework"}
     for item in items:
-        if isinstance(item, pytest.Function) and {"server", "server_kind", "server_of_framework"} & set(item.fixturenames):
+        if isinstance(item, pytest.Function) and starting & set(item.fixturenames):
             item.add_marker("server")
 
 
