@@ -46,8 +46,8 @@ async def _drop(message: Message) -> None:
 class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
-    __slots__ = ("_app", "_forward", "_mark", "_producer", "_recorder", "_replaced", "_send", "_ticker", "options",
-                 "receive", "scope", "session")  # fmt: skip
+    __slots__ = ("_app", "_forward", "_is_over", "_mark", "_producer", "_recorder", "_replaced", "_send", "_ticker",
+                 "options", "receive", "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
                  ticker: Ticker, app: Cancellable) -> None:  # fmt: skip
@@ -63,6 +63,7 @@ class Exchange:
         self._forward: Send = self._before_start
         self.receive = Receiver(receive, ticker.backend.current_task)
         self.session: Session | None = None
+        self._is_over = False
 
     @mark_coroutine_function
     def send(self, message: Message) -> Awaitable[None]:
@@ -186,6 +187,8 @@ class Exchange:
             raise
 
     def _take(self, given: object, name: str, context: Context) -> Producer:
+        if self._is_over:
+            raise InvalidSource(f"{name} gave a source when its request was over already")
         if self.has_started:
             raise InvalidSource(f"{name} gave a source in a request whose response has started: a request has one")
         backend = self._ticker.backend
@@ -205,9 +208,9 @@ class Exchange:
             self._producer.start()
         return self._producer
 
-    @property
-    def has_source(self) -> bool:
-        """Whether an endpoint has given one."""
+    def is_through(self) -> bool:
+        """The app has returned or raised; whether there is something to `close`."""
+        self._is_over = True
         return self._producer is not None
 
     def thrown_away(self) -> None:
@@ -218,9 +221,10 @@ class Exchange:
 
     async def close(self) -> None:
         """The request is over: so is a source whose stream never started."""
-        for producer in (self._replaced, self._producer):
-            if producer is not None:
-                producer.stop()
-                with anyio.CancelScope(shield=True):
-                    await producer.wait_until_done()
-                producer.error = None  # its traceback leads back here: a cycle
+        producers = [producer for producer in (self._replaced, self._producer) if producer is not None]
+        for producer in producers:
+            producer.stop()
+        for producer in producers:
+            with anyio.CancelScope(shield=True):
+                await producer.wait_until_done()
+            producer.error = None  # its traceback leads back here: a cycle

@@ -3,6 +3,7 @@
 The waiting app is the one that reads on for the disconnect, so that a stream has one task of ours and no more.
 """
 
+import logging
 from typing import Protocol
 
 from anyio import CancelScope, Event
@@ -12,6 +13,8 @@ from ._receive import Receiver
 from ._runtime import Backend
 from ._stats import CloseReason
 from ._writer import Writer
+
+logger = logging.getLogger("sse_mw")
 
 
 class Fed(Protocol):
@@ -114,7 +117,10 @@ class Feed:
         if stream is None:
             return  # it was abandoned
         if stream.reason is None and error is not None:
-            block = await stream.report(error)
+            try:
+                block = await stream.report(error)
+            except BaseException:  # everybody waits for this task
+                logger.exception("on_error failed.")
         if self._producer.is_cancelled:
             stream.cut()
         await stream.writer.take_turn()

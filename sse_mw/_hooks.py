@@ -95,7 +95,9 @@ class Hooks:
     async def _finish(self, name: str, result: Awaitable[object]) -> None:
         try:
             await result
-        except Exception:
+        except BaseException as error:
+            if self._backend.was_cancelled(error):
+                raise
             logger.exception("%s failed.", name)
         finally:
             self._running -= 1

@@ -149,10 +149,12 @@ class SSEMiddleware:
         finally:
             with suppress(ValueError):  # thrown away, and so closed in another context
                 current.reset(token)
-            if exchange.has_source:
-                await exchange.close()
-            if exchange.session is not None:
-                exchange.session.forget()
+            try:
+                if exchange.is_through():
+                    await exchange.close()
+            finally:
+                if exchange.session is not None:
+                    exchange.session.forget()
 
     async def _run_app(self, exchange: Exchange, scope: Scope) -> Any:
         try:

@@ -21,7 +21,7 @@ FrameRules: TypeAlias = Mapping[str, FrameMode | Mapping[str, FrameMode]]
 StaticPing: TypeAlias = str | bytes | ServerSentEvent[Any] | Mapping[str, Any]
 PingEvent: TypeAlias = StaticPing | Callable[[], StaticPing]
 Hook: TypeAlias = Callable[[StreamInfo], object]
-ErrorHook: TypeAlias = Callable[[BaseException], object]
+ErrorHook: TypeAlias = Callable[[Exception], object]
 
 LONGEST = 1e9
 """Seconds; an age, and still exact when it is added to a clock."""

@@ -11,15 +11,17 @@ The rules:
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from contextvars import Context
 from math import inf
+from typing import cast
 
 from anyio import Event
 
 from ._event import encode_item
 from ._options import Options
-from ._runtime import Backend
+from ._runtime import Backend, Interruptible
 from ._source import Source
 from ._stream import DISCONNECT_GRACE, TICK
 from ._ticker import Bucket, Ticker
@@ -33,9 +35,9 @@ OnEnd = Callable[[], Awaitable[None]]
 class Producer:
     """One source at work. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_backend", "_begun", "_changed", "_closing", "_context", "_deadline", "_interrupt", "_interrupted",
-                 "_name", "_on_end", "_options", "_source", "_stopped_at", "_task", "_ticker", "_visited", "_writer",
-                 "bucket", "error", "is_cancelled", "is_done", "is_known")  # fmt: skip
+    __slots__ = ("_backend", "_begun", "_changed", "_closing", "_context", "_deadline", "_interrupted", "_name",
+                 "_on_end", "_options", "_running", "_source", "_stopped_at", "_task", "_ticker", "_visited",
+                 "_writer", "bucket", "error", "is_cancelled", "is_done", "is_known")  # fmt: skip
 
     def __init__(self, source: Source, ticker: Ticker, context: Context, options: Options, name: str) -> None:
         self._source = source
@@ -47,7 +49,7 @@ class Producer:
         self._begun = self._closing = False
         self._visited = False
         self._deadline = inf
-        self._interrupt: Callable[[], bool] | None = None
+        self._running: Interruptible | None = None
         self._interrupted = False
         self._stopped_at: float | None = None
         self._task: object = None
@@ -68,11 +70,11 @@ class Producer:
 
     def start(self) -> None:
         """Have the source make its first event."""
-        if self._interrupt is None and self._stopped_at is None:
+        if self._running is None and self._stopped_at is None:
             if self._options.open_timeout is not None:
                 self._deadline = self._ticker.fresh() + self._options.open_timeout
                 self._look_again()
-            self._interrupt = self._backend.spawn_interruptible(self._run, self._context)
+            self._running = self._backend.spawn_interruptible(self._run, self._context)
 
     def close_unstarted(self) -> None:
         """There is nobody to make events for: have the source clean up."""
@@ -109,8 +111,8 @@ class Producer:
             self._stopped_at = self._ticker.fresh()
             self._source.stop()
             self._tell()
-            if self._interrupt is None:
-                self._interrupt = self._backend.spawn_interruptible(self._run, self._context)
+            if self._running is None:
+                self._running = self._backend.spawn_interruptible(self._run, self._context)
             elif self._writer is None or self._writer.busy_since is None:
                 self._try_to_interrupt()
             self._look_again()
@@ -131,6 +133,8 @@ class Producer:
             return inf
         if now >= self._stopped_at + self._options.cleanup_timeout:
             logger.warning("The source of %s has not ended within cleanup_timeout; it was abandoned.", self._name)
+            if self._running is not None:
+                self._running.abandon()
             self._finish()
             return inf
         # In the grace a send that is under way may come back by itself.
@@ -146,8 +150,8 @@ class Producer:
             self._ticker.revisit(self, self._ticker.now)
 
     def _try_to_interrupt(self) -> None:
-        if self._begun and not self._closing and self._source.interruptible and self._interrupt is not None:
-            self._interrupted = self._interrupt()
+        if self._begun and not self._closing and self._source.interruptible and self._running is not None:
+            self._interrupted = self._running.interrupt()
 
     # Its own task
 
@@ -163,7 +167,7 @@ class Producer:
             self._finish()
         on_end = self._on_end
         # Cycles, since the exchange is in the context.
-        self._on_end = self._interrupt = self._task = None
+        self._on_end = self._running = self._task = None
         self._context = Context()
         if on_end is not None:
             await on_end()
@@ -172,33 +176,52 @@ class Producer:
         try:
             await step()
         except BaseException as error:
-            if self._backend.current_task() is not self._task:
+            if not self._is_running:
                 raise  # closed from outside, as the event loop has gone: nothing can be awaited
             self._fail(error)
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stopped_at is not None
+
+    @property
+    def _is_running(self) -> bool:
+        try:
+            return self._backend.current_task() is self._task
+        except RuntimeError:
+            return False
 
     async def _produce(self) -> None:
         if self._stopped_at is not None:
             return
+        # No `async for`, which would ask for the iterator a second time, and give no place to throw into it.
         items = aiter(self._source)
-        try:
+        writer: Writer | None = None
+        with suppress(StopAsyncIteration):
             block = encode_item(await anext(items))
-        except StopAsyncIteration:
-            return
-        self._know()
-        writer = await self._wait_for_writer()
-        if writer is None:
-            return
-        send = writer.send
-        if block:
-            await send({"type": BODY, "body": block, "more_body": True})
-        if writer.ended:
-            return
-        async for item in items:
-            block = encode_item(item)
-            if block:
-                await send({"type": BODY, "body": block, "more_body": True})
-            if writer.ended:
-                return
+            self._know()
+            while True:
+                try:
+                    if writer is None:
+                        writer = await self._wait_for_writer()
+                        if writer is None:
+                            return
+                    if block:
+                        await writer.send({"type": BODY, "body": block, "more_body": True})
+                    if writer.ended:
+                        return
+                except BaseException as error:
+                    if self._is_stopped or not self._backend.was_cancelled(error):
+                        raise
+                    block = await self._throw(items, error)
+                else:
+                    block = encode_item(await anext(items))
+
+    async def _throw(self, items: AsyncIterator[object], error: BaseException) -> bytes:
+        """A scope that the source holds across its `yield` was cancelled: that is for the source to see."""
+        if not isinstance(items, AsyncGenerator):
+            raise error
+        return encode_item(await cast("AsyncGenerator[object, None]", items).athrow(error))
 
     async def _wait_for_writer(self) -> Writer | None:
         """The stream's writer once it is open; `None` if it never is."""

@@ -98,6 +98,13 @@ class Receiver:
 
     async def pump(self) -> None:
         """Read on until the disconnect, or until as much is kept as may be."""
+        try:
+            await self._pump()
+        finally:
+            if self._wake_pump is not None:
+                self._wake_pump()  # who is to read on may have seen this one reading still
+
+    async def _pump(self) -> None:
         while self.needs_pump:
             try:
                 message = await self._read()
@@ -125,17 +132,19 @@ class Receiver:
         try:
             # Inside a coroutine of ours, as granian returns an awaitable that is none.
             message = await self._server_receive()
+            # Before anybody is woken: a source that waits here is to be cancelled where it waits.
+            self._note(message)
         finally:
             self._reading = False
             self._tell_waiting()
-        self._note(message)
         return message
 
     def _note(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
-            self.disconnect()
+            self.disconnected = True
             if self._on_disconnect is not None:
                 self._on_disconnect()
+            self.disconnect()
 
     def _take_kept(self) -> Message:
         message = self._kept.popleft()

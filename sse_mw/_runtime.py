@@ -8,6 +8,7 @@ asyncio, and a request that is no stream would pay too.
 
 import asyncio
 import inspect
+import logging
 import sys
 import threading
 import weakref
@@ -18,6 +19,8 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
+
+logger = logging.getLogger("sse_mw")
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,6 +44,21 @@ class Cancellable(Protocol):
         ...
 
 
+class Interruptible(Protocol):
+    """A task that can be cancelled where it waits, once: what its `finally` blocks await afterwards goes on."""
+
+    def interrupt(self) -> bool:
+        """Cancel it, and return whether that was delivered, or will be. If not, try again.
+
+        Not before it has begun. Scopes of anyio's that it has shielded are respected: then it is not delivered.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Nobody waits for it any longer: it must not keep its event loop from coming to an end."""
+        ...
+
+
 class Backend(Protocol):
     """What the package asks of an async library. Every method is called from the loop's own thread."""
 
@@ -59,12 +77,8 @@ class Backend(Protocol):
         """
         ...
 
-    def spawn_interruptible(self, function: TaskFunction, context: Context) -> Callable[[], bool]:
-        """Run `function` as a task of its own, and return what interrupts it: cancels it where it waits, once.
-
-        What its `finally` blocks await afterwards goes on. The interruption returns whether it was delivered, or will
-        be; if not, try again. It must not be called before the task has begun.
-        """
+    def spawn_interruptible(self, function: TaskFunction, context: Context) -> "Interruptible":
+        """Run `function` as a task of its own that can be interrupted. It must not raise."""
         ...
 
     def call_from_thread(self, callback: Callable[[], None]) -> None:
@@ -124,12 +138,22 @@ class Threads:
     def __init__(self, max_threads: int) -> None:
         self._max_threads = max_threads
         self._thread = threading.get_ident()
+        self._wanted = 0
+        self._warned = False
         self._limiter: anyio.CapacityLimiter | None = None
 
     async def run_in_thread(self, function: Callable[[], T]) -> T:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._max_threads)
-        return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+        self._wanted += 1
+        if self._wanted == self._max_threads + 1 and not self._warned:
+            self._warned = True
+            logger.warning("All threads for sync sources are held by open streams; further ones wait. (max_threads=%d)",
+                           self._max_threads)  # fmt: skip
+        try:
+            return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+        finally:
+            self._wanted -= 1
 
     @property
     def is_alive(self) -> bool:
@@ -168,8 +192,10 @@ class AsyncioBackend(Threads):
         task.add_done_callback(self._tasks.discard)
         return task.cancel
 
-    def spawn_interruptible(self, function: TaskFunction, context: Context) -> Callable[[], bool]:
-        return self.spawn(function, context=context)  # type: ignore[return-value]
+    def spawn_interruptible(self, function: TaskFunction, context: Context) -> "AsyncioInterruptible":
+        interruptible = AsyncioInterruptible(function)
+        self.spawn(interruptible.run, context=context)
+        return interruptible
 
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         loop = self._loop()
@@ -207,6 +233,31 @@ class AsyncioBackend(Threads):
 
     def cancellable(self) -> "AsyncioCancellable":
         return AsyncioCancellable()
+
+
+class AsyncioInterruptible:
+    """In scopes of anyio's, as a bare `Task.cancel` would go through its shields."""
+
+    def __init__(self, function: TaskFunction) -> None:
+        self._function = function
+        self._outer, self._inner = anyio.CancelScope(), anyio.CancelScope()
+        self._task: asyncio.Task[Any] | None = None
+
+    async def run(self) -> None:
+        self._task = asyncio.current_task()
+        with self._outer, self._inner:
+            await self._function()
+
+    def interrupt(self) -> bool:
+        assert self._task is not None
+        before = self._task.cancelling()
+        self._inner.shield = False
+        self._outer.cancel()
+        self._inner.shield = True  # anyio would cancel it again and again
+        return self._task.cancelling() > before
+
+    def abandon(self) -> None:
+        pass  # who closes a loop cancels its tasks
 
 
 class AsyncioCancellable:
@@ -267,24 +318,10 @@ class TrioBackend(Threads):
         self._trio.lowlevel.spawn_system_task(run_in_scope, context=context or Context())
         return scope.cancel
 
-    def spawn_interruptible(self, function: TaskFunction, context: Context) -> Callable[[], bool]:
-        outer, inner = self._trio.CancelScope(), self._trio.CancelScope()
-
-        async def run_in_scopes() -> None:
-            with outer, inner:
-                await function()
-
-        def interrupt() -> bool:
-            # trio cancels at every checkpoint from now on, unless shielded: open the shield for this moment alone, in
-            # which only a task that waits can be reached. One that was reached is ready to run now.
-            ready = self._trio.lowlevel.current_statistics().tasks_runnable
-            outer.cancel()
-            inner.shield = False
-            inner.shield = True
-            return bool(self._trio.lowlevel.current_statistics().tasks_runnable > ready)
-
-        self._trio.lowlevel.spawn_system_task(run_in_scopes, context=context)
-        return interrupt
+    def spawn_interruptible(self, function: TaskFunction, context: Context) -> "TrioInterruptible":
+        interruptible = TrioInterruptible(self._trio, function)
+        self._trio.lowlevel.spawn_system_task(interruptible.run, context=context)
+        return interruptible
 
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         token = self._token()
@@ -315,6 +352,32 @@ class TrioBackend(Threads):
 
     def cancellable(self) -> "TrioCancellable":
         return TrioCancellable(self._trio)
+
+
+class TrioInterruptible:
+    """trio cancels at every checkpoint, unless shielded: the shield is opened for a moment.
+
+    In that moment only a task that waits can be reached. One that was reached is ready to run then.
+    """
+
+    def __init__(self, trio: Any, function: TaskFunction) -> None:
+        self._trio = trio
+        self._function = function
+        self._outer, self._inner = trio.CancelScope(), trio.CancelScope()
+
+    async def run(self) -> None:
+        with self._outer, self._inner:
+            await self._function()
+
+    def interrupt(self) -> bool:
+        ready = self._trio.lowlevel.current_statistics().tasks_runnable
+        self._outer.cancel()
+        self._inner.shield = False
+        self._inner.shield = True
+        return bool(self._trio.lowlevel.current_statistics().tasks_runnable > ready)
+
+    def abandon(self) -> None:
+        self._inner.shield = False  # trio waits for its tasks before it comes to an end
 
 
 class TrioCancellable:

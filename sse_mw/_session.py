@@ -197,6 +197,8 @@ class Session:
     async def run_source(self, producer: Producer) -> None:
         """Have a source of ours write the stream; see `Feed.run`."""
         self._feed = Feed(self, producer, self._receiver, self._ticker.backend)
+        if self.reason is not None:
+            self._feed.stop()  # the client had left before the head was out
         await self._feed.run()
 
     # The end
@@ -283,7 +285,7 @@ class Session:
         """The end of the body, once the send under way is through."""
         with anyio.move_on_after(self._options.send_timeout) as limit:
             await self.writer.take_turn()
-        if not limit.cancelled_caught:
+        if not (limit.cancelled_caught or self.writer.abandoned):
             await self.send_last(b"")
         sent.set()
 

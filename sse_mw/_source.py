@@ -59,9 +59,10 @@ class AsyncSource:
         """Its task is interrupted, which is all that it needs."""
 
     async def aclose(self) -> None:
-        if self._iterator is not None:
-            await _aclose(self._iterator)
-        if self._iterator is not self._iterable:
+        try:
+            if self._iterator is not None and self._iterator is not self._iterable:
+                await _aclose(self._iterator)
+        finally:
             await _aclose(self._iterable)
 
 
@@ -99,12 +100,19 @@ class ThreadedSource:
 
     async def aclose(self) -> None:
         try:
-            if self._iterator is not None:
-                await self._thread.call(lambda: _close(self._iterator))
+            if self._thread.was_given_up or (inspect.isgenerator(self._iterable) and self._iterator is None):
+                self._close()  # there is nothing in it to run
             else:
-                _close(self._iterable)  # nothing of it has run
+                await self._thread.call(self._close)
         finally:
             self._thread.leave()
+
+    def _close(self) -> None:
+        try:
+            if self._iterator is not None and self._iterator is not self._iterable:
+                _close(self._iterator)
+        finally:
+            _close(self._iterable)
 
     def _advance(self) -> object:
         if self._stopped:

@@ -32,6 +32,8 @@ class WorkerThread:
         self._state = _State()
         self._cancel: Callable[[], object] | None = None
         self._call: _Call | None = None
+        self.was_given_up = False
+        """It was not had, and will not be."""
 
     async def call(self, function: Callable[[], object]) -> object:
         """Have the thread call `function`; what it returns or raises."""
@@ -46,6 +48,7 @@ class WorkerThread:
     def give_up_waiting(self, result: object) -> None:
         """If there is no thread yet, let what waits for its call have `result`, and need none."""
         if self._cancel is not None and self._state.leave_unbegun():
+            self.was_given_up = True
             self._cancel()
             if self._call is not None:
                 self._call.answer(result)

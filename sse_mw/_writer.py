@@ -75,7 +75,7 @@ class Writer:
     """Writes one stream: the app's messages and ours. Any number of tasks may call it at once; they take turns."""
 
     __slots__ = ("_filter", "_framed_at", "_observer", "_plain", "_second_start", "_send", "_ticker",
-                 "_trailers", "_waiting", "app_finished", "app_sent", "busy_since", "drains", "ended",
+                 "_trailers", "_waiting", "abandoned", "app_finished", "app_sent", "busy_since", "drains", "ended",
                  "head_only", "held_last", "messages", "ours_sent", "parking", "pings", "tail")  # fmt: skip
 
     def __init__(self, send: Send, ticker: Ticker, observer: Observer, body_filter: BodyFilter) -> None:
@@ -96,7 +96,7 @@ class Writer:
         self.app_sent = self.ours_sent = self._framed_at = ticker.now
         self.head_only = True
         self.messages = self.pings = 0
-        self.ended = False
+        self.ended = self.abandoned = False
         self.app_finished = False
 
     async def send(self, message: Message) -> None:
@@ -188,6 +188,7 @@ class Writer:
 
     def abandon(self) -> None:
         """After the end: the send under way will not come back, so nobody is to wait for its turn."""
+        self.abandoned = True
         self.busy_since = None
         while self._waiting:
             self._waiting.popleft().set()

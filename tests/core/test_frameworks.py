@@ -44,7 +44,7 @@ def quart_app() -> Any:
     async def a_tuple() -> Any:
         return "one", "two"
 
-    return SSEMiddleware(app)  # type: ignore[arg-type]
+    return SSEMiddleware(app)
 
 
 def test_quarts_tuples_are_responses_and_their_source_is_streamed() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from sse_mw import InvalidEvent, SSEMiddleware, current_stream, sse_route
+from sse_mw import InvalidEvent, InvalidSource, SSEMiddleware, current_stream, sse_route
 from sse_mw._types import ASGIApp, Message, Receive, Scope, Send
 from support.asgi import http_scope
 from support.driver import Recorded, running
@@ -407,6 +407,229 @@ async def test_a_server_that_cancels_the_request_waits_for_the_cleanup(moment: s
         assert run.send.messages == []
 
 
+async def test_a_disconnect_that_came_before_the_start_ends_a_source_that_begins_late() -> None:
+    """As where an endpoint is called on the event loop, and the app has asked for the disconnect itself."""
+    notes: Notes = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        placeholder: Any = endpoint("request")
+        await placeholder(scope, receive, send)
+
+    @sse_route
+    def endpoint(request: str) -> Any:
+        async def source() -> AsyncIterator[str]:
+            try:
+                await anyio.sleep_forever()
+                yield "never"
+            finally:
+                notes.append("cleaned")
+
+        return source()
+
+    async with running(SSEMiddleware(app)) as run:
+        run.disconnect()
+        await run.finish(5)
+    assert notes == ["cleaned"]
+
+
+@pytest.mark.parametrize("open_timeout", [None, 60.0])
+async def test_who_reads_for_the_disconnect_before_the_start_hands_over_to_who_does_after(
+    open_timeout: float | None,
+) -> None:
+    middleware = Recorded(idle([]), open_timeout=open_timeout)
+    async with running(middleware) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        await anyio.sleep(1)
+        run.disconnect()
+        await run.finish(5)
+    assert middleware.reasons == ["client_left"]
+
+
+async def test_a_shielded_part_of_a_source_is_not_interrupted() -> None:
+    notes: Notes = []
+
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        yield "x"
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(3)
+            notes.append("committed")
+        try:
+            await anyio.sleep(60)
+        finally:
+            notes.append("finally")
+
+    async with running(SSEMiddleware(source)) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        await anyio.sleep(1)
+        run.disconnect()
+        await run.finish(10)
+    assert notes == ["committed", "finally"]
+
+
+async def test_the_children_of_a_source_end_with_it() -> None:
+    notes: Notes = []
+
+    async def child() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            notes.append("child")
+
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(child)
+            yield "x"
+            await anyio.sleep_forever()
+
+    async with running(SSEMiddleware(source)) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        run.disconnect()
+        await run.finish(5)
+    assert notes == ["child"]
+
+
+@pytest.mark.parametrize("moment", ["while its event waits for the start", "while its event is sent"])
+async def test_a_scope_that_is_held_across_a_yield_may_end_it_there(moment: str) -> None:
+    notes: Notes = []
+
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        try:
+            with anyio.fail_after(3):
+                yield "x"
+                yield "y"
+        except TimeoutError:
+            notes.append("timed out")
+            yield "too slow"
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        async def wait_and_send(message: Message) -> None:
+            if moment == "while its event waits for the start" and message["type"] == "http.response.start":
+                await anyio.sleep(5)
+            await send(message)
+
+        await source(scope, receive, wait_and_send)
+
+    middleware = Recorded(slow)
+    async with running(middleware) as run:
+        if moment == "while its event is sent":
+            run.send.delay = 2
+        await run.finish(30)
+    assert notes == ["timed out"]
+    assert run.send.body.endswith(b"data: too slow\n\n")
+    assert middleware.reasons == ["completed"]
+
+
+async def test_four_cancellations_of_the_request_leave_nothing_of_the_stream() -> None:
+    middleware = Recorded(idle([], cleanup=5))
+    request_scope = anyio.CancelScope()
+
+    async def cancelled(scope: Scope, receive: Receive, send: Send) -> None:
+        with request_scope:
+            await middleware(scope, receive, send)
+
+    async with running(cancelled) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        for _ in range(4):
+            request_scope.cancel()
+            await anyio.sleep(0.5)
+        await run.finish(20)
+    assert middleware.stats().open == 0
+    assert middleware._tickers.get()._count == 0
+
+
+async def test_a_source_that_begins_when_its_request_is_over_is_refused() -> None:
+    contexts: list[contextvars.Context] = []
+    errors: list[str] = []
+
+    @sse_route
+    async def endpoint(request: str) -> AsyncIterator[str]:
+        yield "x"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        contexts.append(contextvars.copy_context())
+
+    async def late() -> None:
+        try:
+            await endpoint("request")
+        except InvalidSource as error:
+            errors.append(str(error))
+
+    async with running(SSEMiddleware(app)) as run:
+        await run.finish()
+    step = contexts[0].run(late().__await__)
+    with pytest.raises(StopIteration):
+        contexts[0].run(next, step)
+    assert "when its request was over already" in errors[0]
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, SystemExit, KeyError])
+async def test_whatever_on_error_raises_the_stream_ends(
+    raised: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        yield "x"
+        raise LookupError
+
+    async def on_error(error: Exception) -> None:
+        raise raised
+
+    middleware = Recorded(source, on_error=on_error)
+    async with running(middleware) as run:
+        await run.finish(5)
+    assert middleware.reasons == ["error"]
+    assert run.send.complete
+    assert "on_error failed" in caplog.text
+
+
+class Resetting:
+    """An async iterable that begins anew when it is asked for an iterator, and whose iterator is no iterable."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.closed: Notes = []
+
+    def __aiter__(self) -> "Resetting.Iterator":
+        self.asked += 1
+        return Resetting.Iterator(self)
+
+    async def aclose(self) -> None:
+        self.closed.append("iterable")
+
+    class Iterator:
+        def __init__(self, iterable: "Resetting") -> None:
+            self._iterable = iterable
+            self._count = 0
+
+        async def __anext__(self) -> int:
+            self._count += 1
+            if self._count > 3:
+                raise StopAsyncIteration
+            return self._count
+
+        async def aclose(self) -> None:
+            self._iterable.closed.append("iterator")
+
+
+async def test_an_iterable_is_asked_for_its_iterator_once_and_both_are_closed() -> None:
+    given = Resetting()
+
+    @sse_route
+    async def endpoint(scope: Scope) -> Resetting:
+        return given
+
+    async with running(SSEMiddleware(endpoint)) as run:
+        await run.finish()
+    assert run.send.body == b"data: 1\n\ndata: 2\n\ndata: 3\n\n"
+    assert given.asked == 1
+    assert given.closed == ["iterator", "iterable"]
+
+
 # Whose it is
 
 
@@ -459,7 +682,7 @@ async def test_a_source_may_read_the_requests_body() -> None:
     assert run.send.body == b"data: ready\n\ndata: a\n\ndata: b\n\ndata: c\n\n"
 
 
-async def test_a_source_that_waits_for_the_disconnect_itself_gets_it() -> None:
+async def test_a_source_that_waits_for_the_disconnect_itself_cleans_up() -> None:
     notes: Notes = []
 
     @sse_route
@@ -467,15 +690,17 @@ async def test_a_source_that_waits_for_the_disconnect_itself_gets_it() -> None:
         yield "x"
         await receive()  # the body
         try:
-            notes.append((await receive())["type"])
+            await receive()
         finally:
-            notes.append("finally")
+            await anyio.sleep(0.5)
+            notes.append("cleaned")
 
     async with running(SSEMiddleware(source)) as run:
         await run.send.wait_for_bytes(b"data: x")
+        await anyio.sleep(1)
         run.disconnect()
         await run.finish()
-    assert notes[-1] == "finally"
+    assert notes == ["cleaned"]
 
 
 # What is never started

@@ -64,7 +64,7 @@ async def test_what_a_generator_holds_may_belong_to_its_thread() -> None:
     async def serve() -> None:
         server = Server()
         await middleware(http_scope(), Client(), server)
-        bodies.append(server.body)
+        bodies.append(server.body.removeprefix(b":\n\n"))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(30):
@@ -98,9 +98,58 @@ async def test_a_stop_iteration_from_next_is_no_event() -> None:
                 raise StopIteration
             return self.count
 
-    async with running(SSEMiddleware(sse_route(lambda scope: Counter()))) as run:
+    @sse_route
+    def counting(scope: Scope) -> Counter:
+        return Counter()
+
+    async with running(SSEMiddleware(counting)) as run:
         await run.finish()
     assert run.send.body == b"data: 1\n\ndata: 2\n\n"
+
+
+class Rows:
+    """An iterable with a `close` of its own, as a database's cursor has one."""
+
+    def __init__(self) -> None:
+        self.closed_in: list[int] = []
+
+    def __iter__(self) -> Iterator[str]:
+        yield "x"
+
+    def close(self) -> None:
+        self.closed_in.append(threading.get_ident())
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_an_iterable_is_closed_in_its_thread_started_or_not(method: str) -> None:
+    rows = Rows()
+
+    @sse_route
+    def endpoint(scope: Scope) -> Rows:
+        return rows
+
+    async with running(SSEMiddleware(endpoint), http_scope(method)) as run:
+        await run.finish()
+    assert len(rows.closed_in) == 1
+    assert rows.closed_in[0] != threading.get_ident()
+
+
+async def test_threads_that_are_all_taken_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    step = threading.Event()
+
+    @sse_route
+    def source(scope: Scope) -> Iterator[str]:
+        step.wait(10)
+        yield "x"
+
+    middleware = SSEMiddleware(source, max_threads=1, open_timeout=0.05)
+    async with running(middleware) as one, running(middleware) as two, running(middleware) as three:
+        for run in (one, two, three):
+            await run.send.wait_for(1)
+        step.set()
+        for run in (one, two, three):
+            await run.finish(5)
+    assert caplog.text.count("All threads for sync sources are held by open streams") == 1
 
 
 @pytest.mark.parametrize("raised", [StopAsyncIteration, GeneratorExit])
@@ -118,7 +167,11 @@ async def test_what_would_look_like_an_end_is_an_error(raised: type[BaseExceptio
                 raise raised
             return self.count
 
-    middleware = Recorded(sse_route(lambda scope: Odd()))
+    @sse_route
+    def being_odd(scope: Scope) -> Odd:
+        return Odd()
+
+    middleware = Recorded(being_odd)
     async with running(middleware) as run:
         await run.finish()
     assert run.send.body == b"data: 1\n\n"

@@ -69,7 +69,7 @@ def quart() -> ASGIApp:
         response.timeout = None
         return response
 
-    return app  # type: ignore[return-value]
+    return app
 
 
 def litestar() -> ASGIApp:
@@ -92,7 +92,7 @@ def litestar() -> ASGIApp:
         return stream
 
     names = ("idle", "ends", "fails")
-    return Litestar([*map(stream_of, names), *map(events_of, names)])  # type: ignore[return-value]
+    return Litestar([*map(stream_of, names), *map(events_of, names)])
 
 
 def django() -> ASGIApp:
@@ -134,7 +134,7 @@ def flask() -> ASGIApp:
     def ordinary() -> str:
         return "here"
 
-    return WSGIMiddleware(app, workers=10)  # type: ignore[arg-type, return-value]
+    return WSGIMiddleware(app, workers=10)  # type: ignore[arg-type]
 
 
 def fastapi() -> ASGIApp:

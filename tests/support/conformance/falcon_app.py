@@ -190,4 +190,4 @@ def make() -> ASGIApp:
     app.add_route("/echo/inside", Echo(), suffix="inside")
     for name in "lines", "chunks", "own", "elsewhere":
         app.add_route(f"/{name}", Streams(), suffix=name)
-    return Tracker(app)  # type: ignore[arg-type]
+    return Tracker(app)

@@ -188,4 +188,4 @@ def make() -> ASGIApp:
     app.add_url_rule("/status", view_func=Status.as_view("status"))
     got_request_exception.connect(failed, app)
     app.asgi_app = Tracker(app.asgi_app)  # type: ignore[assignment, method-assign]
-    return app  # type: ignore[return-value]
+    return app
