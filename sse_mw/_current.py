@@ -30,6 +30,15 @@ class Stream:
         return next(_given_ids(self._exchange.scope), None)
 
     @property
+    def draining(self) -> bool:
+        """Whether the server is shutting down: the stream will be ended after `drain_grace`."""
+        return self._exchange.drain.begun_at is not None
+
+    async def wait_draining(self) -> None:
+        """Return once `draining` is true. For the event loop that the request is served on."""
+        await self._exchange.drain.wait()
+
+    @property
     def info(self) -> StreamInfo:
         """A snapshot of it, as the hooks get one."""
         return self._exchange.info

@@ -11,17 +11,18 @@ from contextvars import Context, ContextVar, copy_context
 import anyio
 
 from ._asgiref import outlive_bridges
+from ._drain import Drain
 from ._frameworks import Begun
 from ._misplaced import check as check_misplaced
-from ._negotiate import Mark, Mode, is_coded, negotiate
+from ._negotiate import Mark, Mode, is_coded, negotiate, refusal
 from ._options import Options
+from ._ours import spread
 from ._producer import Producer
 from ._receive import Receiver
 from ._runtime import Cancellable, mark_coroutine_function
 from ._session import Session
 from ._source import make_source
 from ._stats import Recorder, StreamInfo
-from ._ticker import Ticker
 from ._types import Message, Receive, Scope, Send
 from ._writer import START
 from .exceptions import InvalidSource
@@ -47,15 +48,16 @@ class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
     __slots__ = ("_app", "_forward", "_is_over", "_mark", "_producer", "_recorder", "_replaced", "_send", "_ticker",
-                 "options", "receive", "scope", "session")  # fmt: skip
+                 "drain", "options", "receive", "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
-                 ticker: Ticker, app: Cancellable) -> None:  # fmt: skip
+                 drain: Drain, app: Cancellable) -> None:  # fmt: skip
         self.scope = scope
         self.options = options
         self._send = send
         self._recorder = recorder
-        self._ticker = ticker
+        self.drain = drain
+        self._ticker = ticker = drain.ticker
         self._app = app
         self._mark: Mark | None = None
         self._producer: Producer | None = None
@@ -89,10 +91,13 @@ class Exchange:
             await self._send(plan.start)
             return
         session = self.session = Session(
-            self.scope, plan, self._send, self.receive, self.options, self._ticker, self._app, self._recorder
+            self.scope, plan, self._send, self.receive, self.options, self.drain, self._app, self._recorder
         )
         self._forward = _drop if plan.mode is Mode.SOURCE else session.writer.send
         try:
+            if self.drain.begun_at is not None:
+                await self._refuse(session)
+                return
             await session.start(plan.start)
         except BaseException as error:
             if not session.started:
@@ -102,6 +107,11 @@ class Exchange:
             raise
         if producer is not None and plan.mode is Mode.SOURCE and self.scope["method"] != "HEAD":
             await session.run_source(producer)
+
+    async def _refuse(self, session: Session) -> None:
+        if self._producer is not None:
+            self._producer.stop()
+        await session.refuse(refusal(self.scope, spread(self.options)))
 
     def _warn_of_coding(self, start: Message) -> None:
         if 200 <= start["status"] < 300 and is_coded(start["headers"]):

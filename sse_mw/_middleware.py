@@ -1,18 +1,38 @@
 """`SSEMiddleware`: the scope guard, an exchange for each request, and what the app's end means for its stream."""
 
 import logging
+from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
+import anyio
+
+from ._drain import Drain
 from ._exchange import Exchange, current
 from ._options import ErrorHook, FrameRules, Hook, Options, PingEvent
-from ._runtime import PerLoop
+from ._runtime import Backend, PerLoop
 from ._stats import Recorder, Stats
+from ._stream import TICK
 from ._ticker import Ticker
 from ._types import ASGIApp, Receive, Scope, Send
 from .exceptions import InvalidOption
 
 logger = logging.getLogger("sse_mw")
+
+
+class Drained:
+    """What `SSEMiddleware.drain` returns; need not be awaited."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        # On whichever loops they are: there is no event that they all could set.
+        while self._recorder.read().open:  # noqa: ASYNC110
+            await anyio.sleep(TICK)
 
 
 class SSEMiddleware:
@@ -43,6 +63,8 @@ class SSEMiddleware:
             what the endpoint raises until then is the framework's own error response. `None`: for ever.
         cleanup_timeout: Seconds that a cancelled app or source and the hooks have for cleaning up until a warning is
             logged, and nobody waits for them any longer.
+        drain_grace: Seconds that open streams have to end by themselves when the server shuts down, until they are
+            ended. 0: none.
         max_threads: Worker threads for sync generators and iterables under `@sse_route`, for each event loop; one
             holds a thread for as long as it is open. Further ones wait for a thread.
         retry: Milliseconds that clients are to wait before they reconnect, sent as the stream's first field.
@@ -76,6 +98,7 @@ class SSEMiddleware:
         max_duration: float | None = None,
         open_timeout: float | None = 0.1,
         cleanup_timeout: float = 30.0,
+        drain_grace: float = 5.0,
         max_threads: int = 256,
         retry: int | None = None,
         frame: FrameRules | None = None,
@@ -96,6 +119,7 @@ class SSEMiddleware:
             max_duration=max_duration,
             open_timeout=open_timeout,
             cleanup_timeout=cleanup_timeout,
+            drain_grace=drain_grace,
             max_threads=max_threads,
             retry=retry,
             frame=frame,
@@ -106,11 +130,30 @@ class SSEMiddleware:
         )
         self._warned = False
         self._recorder = Recorder()
-        self._tickers = PerLoop(Ticker, max_threads)
+        self._draining = False
+        self._loops = PerLoop(self._make_drain, max_threads)
 
     def stats(self) -> Stats:
         """Count this middleware's streams, over all its loops. May be called from any thread."""
         return self._recorder.read()
+
+    def _make_drain(self, backend: Backend) -> Drain:
+        drain = Drain(Ticker(backend))
+        if self._draining:
+            drain.begin()
+        return drain
+
+    def drain(self) -> "Drained":
+        """Have every stream of this middleware end within `drain_grace`, on all its event loops, and refuse new ones.
+
+        What happens by itself when a server shuts down, for what else comes to an end. May be called from any thread,
+        any number of times; a drain that has begun goes on. Awaiting what it returns waits for the last stream's end.
+        """
+        self._draining = True
+        for drain in self._loops.all():
+            with suppress(RuntimeError):  # its event loop is gone, and its streams with it
+                drain.ticker.backend.call_from_thread(drain.begin)
+        return Drained(self._recorder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """The ASGI interface (ASGI 3.0)."""
@@ -119,9 +162,9 @@ class SSEMiddleware:
         if scope.setdefault("sse_mw", self) is not self:
             self._warn_of_another()
             return await self.app(scope, receive, send)
-        ticker = self._tickers.get()
-        running = ticker.backend.cancellable()
-        exchange = Exchange(scope, receive, send, self._options, self._recorder, ticker, running)
+        drain = self._loops.get()
+        running = drain.ticker.backend.cancellable()
+        exchange = Exchange(scope, receive, send, self._options, self._recorder, drain, running)
         try:
             return await running.run(self._run(exchange, scope))
         except Exception as error:

@@ -81,6 +81,18 @@ def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...], mark: 
     return Plan(Mode.PASS, start if headers is given else _with_headers(start, headers))
 
 
+def refusal(scope: Scope, retry: int) -> Message:
+    """What answers for a stream that is not to be opened; `retry` is milliseconds.
+
+    An `EventSource` comes back after a 200, and gives up for good on any other status (WHATWG HTML, 9.2.3).
+    """
+    if accepts_event_stream(scope["headers"]):
+        return {"type": "http.response.start", "status": 200, "headers": _stream_headers([CONTENT_TYPE])}
+    seconds = max(1, round(retry / 1000))
+    headers = [(b"content-length", b"0"), (b"retry-after", b"%d" % seconds)]
+    return {"type": "http.response.start", "status": 503, "headers": headers}
+
+
 def _negotiate_frame(
     scope: Scope, start: Message, headers: Headers, content_type: str, rules: tuple[FrameRule, ...]
 ) -> Plan | None:

@@ -54,6 +54,7 @@ class Options:
     max_duration: float | None = None
     open_timeout: float | None = 0.1
     cleanup_timeout: float = 30.0
+    drain_grace: float = 5.0
     max_threads: int = 256
     retry: int | None = None
     frame: FrameRules | None = None
@@ -70,6 +71,8 @@ class Options:
         for name in ("ping_interval", "send_timeout", "idle_timeout", "max_duration", "open_timeout"):
             _check_seconds(name, getattr(self, name), remedy="or None to switch it off")
         _check_seconds("cleanup_timeout", self.cleanup_timeout, optional=False, remedy="30.0 by default")
+        if self.drain_grace != 0 or isinstance(self.drain_grace, bool):
+            _check_seconds("drain_grace", self.drain_grace, optional=False, remedy="or 0 for none")
         _check_count("max_threads", self.max_threads, "threads", minimum=1)
         _check_count("padding", self.padding, "bytes", maximum=65536)
         if self.retry is not None:

@@ -34,6 +34,11 @@ def ping(options: Options) -> bytes:
 
 
 def farewell(options: Options) -> bytes:
-    """When to reconnect, spread so that a fleet does not come back as one."""
+    """When to reconnect."""
+    return b"retry: %d\n\n" % spread(options)
+
+
+def spread(options: Options) -> int:
+    """Milliseconds until a client is to come back, spread so that a fleet does not come back as one."""
     retry = RETRY if options.retry is None else options.retry
-    return b"retry: %d\n\n" % (retry * random.uniform(0.5, 1.5))
+    return round(retry * random.uniform(0.5, 1.5))

@@ -425,6 +425,11 @@ class PerLoop(Generic[T]):
             return self._find(trio.lowlevel.current_trio_token(), TrioBackend)
         return self._find(asyncio.get_running_loop(), AsyncioBackend)
 
+    def all(self) -> list[T]:
+        """Every loop's, from any thread."""
+        with self._lock:
+            return list(self._by_loop.values())
+
     def _find(self, loop: Any, backend: Callable[[Any, int], Backend]) -> T:
         with self._lock:
             found = self._by_loop.get(loop)

@@ -24,6 +24,7 @@ import anyio
 from . import _ours
 from ._abort import abort_connection
 from ._body import BodyFilter
+from ._drain import Drain
 from ._feed import Feed
 from ._hooks import Hooks
 from ._leaving import Leaving
@@ -34,8 +35,8 @@ from ._producer import Producer
 from ._receive import Receiver
 from ._runtime import Cancellable
 from ._stats import CloseReason, Recorder, StreamInfo
-from ._stream import TICK, Action, Marks, decide
-from ._ticker import Bucket, Ticker
+from ._stream import DRAIN_WAIT, TICK, Action, Marks, decide
+from ._ticker import Bucket
 from ._types import Message, Scope, Send
 from ._writer import Writer
 
@@ -48,7 +49,7 @@ LAST_WORDS = 1.0
 class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_ended_at", "_ending", "_feed", "_hooks", "_last_sent", "_leaving", "_lifetime", "_options",
+    __slots__ = ("_drain", "_ended_at", "_ending", "_feed", "_hooks", "_last_sent", "_leaving", "_lifetime", "_options",
                  "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "bucket",
                  "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
 
@@ -59,7 +60,7 @@ class Session:
         send: Send,
         receiver: Receiver,
         options: Options,
-        ticker: Ticker,
+        drain: Drain,
         app: Cancellable,
         recorder: Recorder,
     ) -> None:
@@ -67,7 +68,8 @@ class Session:
         self._options = options if plan.pings else replace(options, ping_interval=None)
         self._pings_allowed = plan.pings
         self._receiver = receiver
-        self._ticker = ticker
+        self._drain = drain
+        self._ticker = ticker = drain.ticker
         self._recorder = recorder
         self._quiet = scope["method"] == "HEAD"
         self._lifetime = (options.max_duration or inf) * random.uniform(0.9, 1.0)
@@ -94,6 +96,7 @@ class Session:
     async def start(self, message: Message) -> None:
         """Send the head, and for HEAD the end at once."""
         self._ticker.add(self)
+        self._drain.stream_opened(self._scope)
         self.opened = self._ticker.now
         if not self._quiet:
             self._recorder.opened()
@@ -109,6 +112,16 @@ class Session:
         self._receiver.watch(self.client_left, self._look_soon)
         if self._pings_allowed and (self._options.retry is not None or self._options.padding):
             await self._send_opening()
+
+    async def refuse(self, message: Message) -> None:
+        """Answer in the app's place, as a drain has begun: a whole response, that asks to come back later."""
+        self._ticker.add(self)
+        self._drain.stream_opened(self._scope)
+        self._recorder.opened()
+        await self.writer.send_start(message)
+        self.started = True
+        self._receiver.watch(self.client_left, self._look_soon)
+        await self._end_ours(CloseReason.REFUSED, _ours.farewell(self._options) if message["status"] == 200 else b"")
 
     async def _send_opening(self) -> None:
         await self.writer.take_turn()
@@ -134,8 +147,8 @@ class Session:
                 self._send_soon(_ours.opening(self._options) if self._pings_allowed else b"")
             case Action.PING:
                 self._send_soon(_ours.ping(self._options))
-            case Action.END if decision.reason is CloseReason.SEND_TIMEOUT:
-                self.end(CloseReason.SEND_TIMEOUT)
+            case Action.END if decision.reason is not None and self._is_stuck(decision.reason, now):
+                self.end(decision.reason)
                 self._give_up_send()
             case Action.END if decision.reason is not None and not self._ending:
                 self._ending = True
@@ -145,6 +158,12 @@ class Session:
         if self._ending:
             return now + TICK  # it waits for a send, which may be stuck
         return self._ended_at if self.writer.ended else decision.look_again
+
+    def _is_stuck(self, reason: CloseReason, now: float) -> bool:
+        """Whether the send under way is not waited for."""
+        since = self.writer.busy_since
+        shut = reason is CloseReason.DRAIN and since is not None and now >= since + DRAIN_WAIT
+        return shut or reason is CloseReason.SEND_TIMEOUT
 
     def _visit_ended(self, now: float) -> float:
         since, timeout = self.writer.busy_since, self._options.send_timeout or inf
@@ -180,6 +199,7 @@ class Session:
             ours_sent=writer.ours_sent,
             sending_since=sending_since,
             head_only=writer.head_only,
+            draining_since=self._drain.begun_at,
             at_boundary=writer.at_boundary or not self._pings_allowed,
         )
 
@@ -286,7 +306,7 @@ class Session:
         with anyio.move_on_after(self._options.send_timeout) as limit:
             await self.writer.take_turn()
         if not (limit.cancelled_caught or self.writer.abandoned):
-            await self.send_last(b"")
+            await self.send_last(_ours.farewell(self._options))
         sent.set()
 
     # The app's end
@@ -374,6 +394,7 @@ class Session:
         self.end(CloseReason.CANCELLED, self._ticker.now)  # without effect if it has ended
         self._receiver.unwatch()
         self._ticker.remove(self)
+        self._drain.stream_closed()
         if self._stop_pump is not None:
             self._stop_pump()
         self.writer.forget()

@@ -25,6 +25,10 @@ class CloseReason(StrEnum):
     """The stream reached `max_duration` seconds."""
     ERROR = "error"
     """The app raised, or returned without ending its response, while the client was there."""
+    DRAIN = "drain"
+    """The server is shutting down, or `SSEMiddleware.drain` was called, `drain_grace` seconds ago."""
+    REFUSED = "refused"
+    """It was not opened, as a drain had begun."""
     CANCELLED = "cancelled"
     """The server cancelled the request, as some do when they shut down."""
 

@@ -29,6 +29,9 @@ DISCONNECT_GRACE = 0.01
 HEAD_START = 0.1
 """Seconds that an app's own ping may be later than ours would be; a twentieth of the interval at most."""
 
+DRAIN_WAIT = 0.5
+"""Seconds that the ending of a drain waits for an event to be finished, or for a send under way."""
+
 BOUNDARY_WAIT = 5.0
 """Seconds that an ending waits for the app to finish the event it is in."""
 
@@ -68,6 +71,8 @@ class Marks:
     """When the send under way began."""
     head_only: bool
     """No body byte has been sent yet."""
+    draining_since: float | None
+    """When the drain of its event loop began."""
     at_boundary: bool
     """The app's bytes so far end with a whole event."""
 
@@ -98,6 +103,8 @@ def _ending(options: Options, lifetime: float, marks: Marks, now: float) -> Deci
     since = marks.sending_since
     if since is not None and options.send_timeout is not None and now >= since + options.send_timeout:
         return Decision(Action.END, inf, CloseReason.SEND_TIMEOUT)
+    if marks.draining_since is not None and now >= marks.draining_since + options.drain_grace:
+        return _at_boundary(CloseReason.DRAIN, marks, marks.draining_since + options.drain_grace, now, DRAIN_WAIT)
     if now >= marks.opened + lifetime:
         return _at_boundary(CloseReason.MAX_DURATION, marks, marks.opened + lifetime, now)
     # A source that waits for a slow client is not silent.
@@ -106,9 +113,11 @@ def _ending(options: Options, lifetime: float, marks: Marks, now: float) -> Deci
     return None
 
 
-def _at_boundary(reason: CloseReason, marks: Marks, due: float, now: float) -> Decision | None:
+def _at_boundary(
+    reason: CloseReason, marks: Marks, due: float, now: float, wait: float = BOUNDARY_WAIT
+) -> Decision | None:
     # A send under way may end the event: the session waits for it, and decides anew.
-    if marks.at_boundary or marks.sending_since is not None or now >= due + BOUNDARY_WAIT:
+    if marks.at_boundary or marks.sending_since is not None or now >= due + wait:
         return Decision(Action.END, inf, reason)
     return Decision(Action.NONE, now + TICK)
 
@@ -116,6 +125,8 @@ def _at_boundary(reason: CloseReason, marks: Marks, due: float, now: float) -> D
 def _next_deadline(options: Options, lifetime: float, marks: Marks, now: float) -> float:
     """The earliest time at which anything can be due, whatever the app does in between."""
     deadlines = [marks.opened + lifetime]
+    if marks.draining_since is not None:
+        deadlines.append(marks.draining_since + options.drain_grace)
     if options.send_timeout is not None:
         since = now if marks.sending_since is None else marks.sending_since
         deadlines.append(since + options.send_timeout)

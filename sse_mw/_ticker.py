@@ -72,6 +72,14 @@ class Ticker:
         if when != inf:
             self._put(visited, ceil(when / TICK))
 
+    def revisit_all(self) -> None:
+        """Visit everything at the next tick, in slices as ever."""
+        now = int(self.now / TICK)
+        for bucket in [*self._buckets.values()]:
+            for visited in [*bucket]:
+                self._take(visited)
+                self._put(visited, now)
+
     def _put(self, visited: Visited, index: int) -> None:
         bucket = self._buckets.get(index)
         if bucket is None:

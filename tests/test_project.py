@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 # A module imports only from the lines above its own. A new module gets its place here.
 LAYERS = """
     _types exceptions openapi
+    _sockets
     _values
     _wire
     _event
@@ -29,7 +30,8 @@ LAYERS = """
     _frameworks _runtime
     _thread _ticker
     _source
-    _abort _receive _drain
+    _abort _listening _receive
+    _drain
     _body _hooks _parking
     _writer
     _leaving _producer

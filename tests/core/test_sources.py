@@ -539,7 +539,7 @@ async def test_four_cancellations_of_the_request_leave_nothing_of_the_stream() -
             await anyio.sleep(0.5)
         await run.finish(20)
     assert middleware.stats().open == 0
-    assert middleware._tickers.get()._count == 0
+    assert middleware._loops.get().ticker._count == 0
 
 
 async def test_a_source_that_begins_when_its_request_is_over_is_refused() -> None:

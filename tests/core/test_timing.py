@@ -25,7 +25,14 @@ DEFAULTS = Options()
 SILENT = Options(ping_interval=None, send_timeout=None, idle_timeout=5)
 BARE = Options(ping_interval=None, send_timeout=None)
 OPEN = Marks(
-    opened=100, app_sent=100, app_active=100, ours_sent=100, sending_since=None, head_only=False, at_boundary=True
+    draining_since=None,
+    opened=100,
+    app_sent=100,
+    app_active=100,
+    ours_sent=100,
+    sending_since=None,
+    head_only=False,
+    at_boundary=True,
 )
 
 
@@ -96,7 +103,9 @@ def test_nothing_is_due_before_the_next_look(
     """If nothing happens to a stream meanwhile, then looking just before `look_again` finds nothing to do."""
     ping, send, idle = limits
     options = Options(ping_interval=ping, send_timeout=send, idle_timeout=idle)
-    marks = Marks(0, times[0], times[0], times[1], times[2], head_only=False, at_boundary=at_boundary)
+    marks = Marks(
+        0, times[0], times[0], times[1], times[2], head_only=False, draining_since=None, at_boundary=at_boundary
+    )
     decision = decide(options, lifetime, marks, now)
     if decision.action is not Action.NONE:
         return

@@ -1,0 +1,49 @@
+"""Whether the server still takes connections, which is the first that a server stops when it is told to end.
+
+The sockets that it listens on are noted by descriptor and inode, and looked at now and then. One that is closed, or
+whose descriptor is another file's by now, means that the server is shutting down. No signal handler, and nothing of
+the server's is touched. A lifespan's shutdown comes too late: after the last response, for which it waits.
+"""
+
+import os
+import socket
+from contextlib import suppress
+
+from ._sockets import address, sockets
+from ._types import Scope
+
+
+class Listening:
+    """The listening sockets of the server that one request came from."""
+
+    def __init__(self, scope: Scope) -> None:
+        server = address(scope.get("server"))
+        port = None if server is None else server[1]
+        self._inodes: dict[int, int] = {}
+        for descriptor, listening in sockets():
+            with listening, suppress(OSError):
+                if _listens(listening, port):
+                    self._inodes[descriptor] = os.fstat(descriptor).st_ino
+
+    def __bool__(self) -> bool:
+        """Whether any was found: another process may listen for this one."""
+        return bool(self._inodes)
+
+    def is_closed(self) -> bool:
+        """Whether one of them is gone."""
+        return any(_inode(descriptor) != inode for descriptor, inode in self._inodes.items())
+
+
+def _listens(candidate: socket.socket, port: int | None) -> bool:
+    if not candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return False
+    if candidate.family not in (socket.AF_INET, socket.AF_INET6):
+        return port is None  # a Unix socket, whose path few servers tell
+    return port is not None and int(candidate.getsockname()[1]) == port
+
+
+def _inode(descriptor: int) -> int | None:
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return None

@@ -1,0 +1,170 @@
+"""A drain: open streams are told, have a grace, and end; new ones are refused."""
+
+import socket
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from sse_mw import InvalidOption, SSEMiddleware, current_stream, sse_route
+from sse_mw._types import Scope
+from support.asgi import http_scope
+from support.driver import Recorded, body, chunks_app, running, sending
+
+pytestmark = pytest.mark.anyio
+
+EVENT_SOURCE = {"Accept": "text/event-stream"}
+
+
+@sse_route
+async def idle(scope: Scope) -> AsyncIterator[str]:
+    yield "x"
+    await anyio.sleep_forever()
+
+
+APPS = [idle, chunks_app(b"data: x\n\n", end=False)]
+
+
+@pytest.mark.parametrize("app", APPS, ids=["source", "passed through"])
+@pytest.mark.parametrize("grace", [0, 3.0])
+async def test_an_open_stream_ends_after_the_grace_and_says_when_to_come_back(app: Any, grace: float) -> None:
+    middleware = Recorded(app, drain_grace=grace, retry=None)
+    async with running(middleware) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        await anyio.sleep(10)
+        began = anyio.current_time()
+        middleware.drain()
+        await run.finish(10)
+        assert run.finished_at - began == pytest.approx(grace, abs=0.15)
+    assert run.send.complete
+    _, _, farewell = run.send.body.partition(b"data: x\n\n")
+    assert 1500 <= int(farewell.removeprefix(b"retry: ")) <= 4500
+    assert middleware.reasons == ["drain"]
+
+
+async def test_a_source_may_say_its_own_farewell_and_end_within_the_grace() -> None:
+    seen: list[bool] = []
+
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        stream = current_stream()
+        seen.append(stream.draining)
+        yield "x"
+        await stream.wait_draining()
+        seen.append(stream.draining)
+        await anyio.sleep(1)
+        yield "see you"
+
+    middleware = Recorded(source)
+    async with running(middleware) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        await anyio.sleep(10)
+        await middleware.drain()
+        await run.finish(5)
+    assert seen == [False, True]
+    assert run.send.body == b"data: x\n\ndata: see you\n\n"
+    assert middleware.reasons == ["completed"]
+
+
+async def test_new_streams_are_refused_in_the_form_that_their_client_takes() -> None:
+    middleware = Recorded(idle, retry=2000)
+    middleware.drain()
+    async with running(middleware, http_scope(headers=EVENT_SOURCE)) as event_source, running(middleware) as other:
+        await event_source.finish(5)
+        await other.finish(5)
+    assert event_source.send.status == 200
+    assert event_source.send.headers[b"content-type"] == b"text/event-stream; charset=utf-8"
+    assert 1000 <= int(event_source.send.body.removeprefix(b"retry: ")) <= 3000
+    assert (other.send.status, other.send.body) == (503, b"")
+    assert 1 <= int(other.send.headers[b"retry-after"]) <= 3
+    assert middleware.reasons == ["refused", "refused"]
+    assert middleware.opened == []
+
+
+async def test_an_app_that_streams_on_after_its_refusal_is_ended() -> None:
+    async def busy(send: Any) -> None:
+        while True:
+            await send(body(b"data: x\n\n"))
+
+    middleware = Recorded(sending(busy))
+    middleware.drain()
+    async with running(middleware) as run:
+        await run.finish(5)
+    assert run.send.status == 503
+
+
+async def test_other_responses_pass_during_a_drain() -> None:
+    middleware = SSEMiddleware(chunks_app(b"hello", headers=[(b"content-type", b"text/plain")]))
+    middleware.drain()
+    async with running(middleware) as run:
+        await run.finish()
+    assert run.send.body == b"hello"
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_a_drain() -> None:
+    middleware = Recorded(idle, drain_grace=2, ping_interval=1)
+    async with running(middleware) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        run.send.block()
+        await anyio.sleep(5)
+        began = anyio.current_time()
+        middleware.drain()
+        await run.finish(10)
+        assert run.finished_at - began < 3
+    assert middleware.reasons == ["drain"]
+
+
+async def test_an_event_in_pieces_is_waited_for_half_a_second() -> None:
+    async def script(send: Any) -> None:
+        await send(body(b"data: a"))
+        await anyio.sleep_forever()
+
+    middleware = Recorded(sending(script), drain_grace=1)
+    async with running(middleware) as run:
+        await run.send.wait_for_bytes(b"data: a")
+        began = anyio.current_time()
+        middleware.drain()
+        await run.finish(10)
+        assert run.finished_at - began == pytest.approx(1.5, abs=0.15)
+    assert run.send.body == b"data: a", "nothing of ours in the middle of an event"
+    assert run.send.complete
+
+
+@pytest.mark.real_time
+async def test_a_drain_may_be_begun_from_any_thread_any_number_of_times() -> None:
+    middleware = Recorded(idle, drain_grace=0.1)
+    async with running(middleware) as one, running(middleware) as two:
+        for run in (one, two):
+            await run.send.wait_for_bytes(b"data: x")
+        await anyio.to_thread.run_sync(lambda: [middleware.drain() for _ in range(3)])
+        for run in (one, two):
+            await run.finish(5)
+    assert middleware.reasons == ["drain", "drain"]
+    thread = threading.Thread(target=middleware.drain)
+    thread.start()
+    thread.join()
+
+
+async def test_a_drain_begins_when_the_server_stops_listening() -> None:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    middleware = Recorded(idle, drain_grace=1)
+    async with running(middleware, http_scope(server=listening.getsockname())) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        await anyio.sleep(5)
+        assert not run.finished.is_set()
+        closed = anyio.current_time()
+        listening.close()
+        await run.finish(5)
+        assert run.finished_at - closed == pytest.approx(1.2, abs=0.25)
+    assert middleware.reasons == ["drain"]
+
+
+@pytest.mark.parametrize("grace", [None, -1, True, False, float("nan"), "5"])
+def test_a_grace_that_cannot_be_meant_is_refused(grace: Any) -> None:
+    with pytest.raises(InvalidOption, match="drain_grace"):
+        SSEMiddleware(idle, drain_grace=grace)
