@@ -402,7 +402,7 @@ async def test_a_server_that_cancels_the_request_waits_for_the_cleanup(moment: s
     if moment == "in the stream":
         assert middleware.reasons == ["cancelled"]
         assert run.send.complete
-        assert run.send.body == b"data: x\n\n"
+        assert run.send.body.startswith(b"data: x\n\nretry: ")
     else:
         assert run.send.messages == []
 

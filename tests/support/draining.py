@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator
 import anyio
 
 from sse_mw import SSEMiddleware, sse_route
-from sse_mw._types import Receive, Scope, Send
+from sse_mw._types import ASGIApp, Receive, Scope, Send
 
 
 @sse_route
-async def idle(scope: Scope) -> AsyncIterator[str]:
+async def idle(scope: Scope, receive: Receive, send: Send) -> AsyncIterator[str]:
     yield "x"
     await anyio.sleep(3600)
 
 
 @sse_route
-async def busy(scope: Scope) -> AsyncIterator[str]:
+async def busy(scope: Scope, receive: Receive, send: Send) -> AsyncIterator[str]:
     while True:
         yield "x" * 1000
         await anyio.sleep(0.001)
@@ -36,7 +36,7 @@ async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         print("lifespan shutdown", flush=True)
         await send({"type": "lifespan.shutdown.complete"})
     else:
-        endpoints = {"/idle": idle, "/busy": busy, "/passed-through": passed_through}
+        endpoints: dict[str, ASGIApp] = {"/idle": idle, "/busy": busy, "/passed-through": passed_through}
         await endpoints[scope["path"]](scope, receive, send)
 
 
