@@ -78,7 +78,7 @@ async def test_what_a_generator_raises_before_its_first_event_reaches_the_app() 
         raise LookupError("no such thing")
         yield
 
-    async with running(SSEMiddleware(source)) as run:
+    async with running(SSEMiddleware(source, open_timeout=5)) as run:
         await run.finish()
     assert isinstance(run.error, LookupError)
     assert run.send.messages == []
@@ -283,7 +283,7 @@ async def test_an_endpoint_in_a_frameworks_thread_waits_there_for_the_first_even
                 outcomes.append(error)
         await outcomes[-1](scope, receive, send)
 
-    async with running(SSEMiddleware(app)) as run:
+    async with running(SSEMiddleware(app, open_timeout=5)) as run:
         await run.finish()
     assert isinstance(outcomes[0], LookupError)
     assert run.send.body == b"data: request\n\n"
@@ -312,7 +312,7 @@ async def test_an_endpoint_called_on_the_loop_itself_does_not_block_it() -> None
     async with running(SSEMiddleware(app), http_scope(path="/source")) as run:
         await run.finish()
     assert run.send.body == b"data: request\n\n"
-    async with running(SSEMiddleware(app), http_scope(path="/fails")) as run:
+    async with running(SSEMiddleware(app, open_timeout=5), http_scope(path="/fails")) as run:
         await run.finish()
     assert isinstance(run.error, LookupError)
     assert run.send.messages == []

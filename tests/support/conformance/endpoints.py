@@ -204,6 +204,8 @@ def endpoints(*, parameters: bool) -> dict[str, Callable[..., Any]]:
         for function in functions:
             function.__signature__ = inspect.Signature()  # type: ignore[attr-defined]
     decorated = {path: sse_route(function) for path, function in PLAIN.items()}
+    # The others have longer: a thread may be late on a busy machine, with a refusal that is to be in time.
+    decorated["/silent"] = sse_route(open_timeout=0.1)(silent)
     decorated["/pings"] = sse_route(ping_interval=0.2)(paced)
     return decorated
 
@@ -221,7 +223,7 @@ def closed(info: StreamInfo) -> None:
 
 bare: ASGIApp = import_module(f"support.conformance.{os.environ['FRAMEWORK']}_app").make() if (
     "FRAMEWORK" in os.environ) else Starlette()  # fmt: skip
-wrapped = SSEMiddleware(bare, on_close=closed, on_error=told)
+wrapped = SSEMiddleware(bare, open_timeout=2.0, on_close=closed, on_error=told)
 its_journal = Starlette(routes=[Route("/journal", read_journal)])
 
 
