@@ -14,8 +14,8 @@ from blacksheep.server.openapi.v3 import OpenAPIHandler
 from openapidocs.v3 import Info  # type: ignore[import-untyped]
 
 from sse_mw import sse_route
-from sse_mw._types import ASGIApp, Receive, Scope, Send
-from support.conformance.endpoints import endpoints, note, seen
+from sse_mw._types import ASGIApp
+from support.conformance.endpoints import Tracker, endpoints, note, seen
 
 CANNOT = {
     "test_what_belongs_to_the_request_is_open_while_the_source_runs": (
@@ -181,20 +181,6 @@ async def failed(request: Request, handler: Callable[[Request], Awaitable[Respon
     except Exception as error:
         seen(error)
         raise
-
-
-class Tracker:
-    """What fails in mid-stream comes out of BlackSheep by itself: no middleware of its sees what fails in sending."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.app(scope, receive, send)
-        except Exception as error:
-            seen(error)
-            raise
 
 
 def make() -> ASGIApp:

@@ -26,8 +26,8 @@ from django.views import View  # type: ignore[import-untyped]
 from django.views.decorators.http import require_GET, require_POST  # type: ignore[import-untyped]
 
 from sse_mw import sse_route
-from sse_mw._types import ASGIApp, Receive, Scope, Send
-from support.conformance.endpoints import endpoints, note, seen
+from sse_mw._types import ASGIApp
+from support.conformance.endpoints import Tracker, endpoints, note, seen
 
 CANNOT: dict[str, str] = {}
 ABSENT = {
@@ -179,20 +179,6 @@ def failed(**_: Any) -> None:
     error = sys.exc_info()[1]
     assert error is not None
     seen(error)
-
-
-class Tracker:
-    """What fails in mid-stream comes out of Django by itself: no middleware and no signal of its learns of that."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.app(scope, receive, send)
-        except Exception as error:
-            seen(error)
-            raise
 
 
 urlpatterns = [

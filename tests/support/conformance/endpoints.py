@@ -37,6 +37,22 @@ def seen(error: BaseException) -> None:
     note("seen", error=type(error).__name__)
 
 
+class Tracker:
+    """An error tracker's middleware, around the framework: what fails in mid-stream comes out of its sending, which
+    the error handlers of most do not see, nor what stands inside a BaseHTTPMiddleware.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            seen(error)
+            raise
+
+
 ITEMS: list[Any] = [
     "one\nline",
     {"event": "load", "data": "two", "id": "2"},

@@ -11,8 +11,8 @@ from falcon.asgi import Request, Response
 from falcon.util import wrap_sync_to_async_unsafe
 
 from sse_mw import sse_route
-from sse_mw._types import ASGIApp, Receive, Scope, Send
-from support.conformance.endpoints import endpoints, note, seen
+from sse_mw._types import ASGIApp
+from support.conformance.endpoints import Tracker, endpoints, note, seen
 
 CANNOT = {
     "test_what_belongs_to_the_request_is_open_while_the_source_runs": (
@@ -150,20 +150,6 @@ class Middleware:
 async def failed(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:
     seen(error)
     raise falcon.HTTPInternalServerError from error
-
-
-class Tracker:
-    """What fails in mid-stream comes out of Falcon by itself: no error handler of its sees what fails in sending."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.app(scope, receive, send)
-        except Exception as error:
-            seen(error)
-            raise
 
 
 def resource_of(endpoint: Callable[..., Any]) -> object:

@@ -14,8 +14,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 
 from sse_mw import sse_route
-from sse_mw._types import ASGIApp, Receive, Scope, Send
-from support.conformance.endpoints import endpoints, note, seen
+from sse_mw._types import ASGIApp
+from support.conformance.endpoints import Tracker, endpoints, note
 
 CANNOT: dict[str, str] = {}
 ABSENT: dict[str, str] = {}
@@ -157,20 +157,6 @@ async def add_header(request: Request, call_next: Callable[[Request], Awaitable[
     response = await call_next(request)
     response.headers["x-framework"] = "yes"
     return response
-
-
-class Tracker:
-    """Where an error tracker's middleware stands: around the others, as a BaseHTTPMiddleware sends by itself."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.app(scope, receive, send)
-        except Exception as error:
-            seen(error)
-            raise
 
 
 def make() -> ASGIApp:

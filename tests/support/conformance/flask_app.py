@@ -19,8 +19,8 @@ from flask import (
 from flask.views import MethodView
 
 from sse_mw import sse_route
-from sse_mw._types import ASGIApp, Receive, Scope, Send
-from support.conformance.endpoints import endpoints, note, seen
+from sse_mw._types import ASGIApp
+from support.conformance.endpoints import Tracker, endpoints, note, seen
 
 CANNOT = {
     "test_what_belongs_to_the_request_is_open_while_the_source_runs": (
@@ -170,20 +170,6 @@ def header(response: Response) -> Response:
 
 def failed(sender: Flask, exception: Exception, **_: Any) -> None:
     seen(exception)
-
-
-class Tracker:
-    """What fails in mid-stream comes out of a2wsgi: Flask and its WSGI thread are through by then."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.app(scope, receive, send)
-        except Exception as error:
-            seen(error)
-            raise
 
 
 def make() -> ASGIApp:

@@ -8,8 +8,8 @@ from quart import Blueprint, Quart, Response, abort, after_this_request, g, got_
 from quart.views import MethodView
 
 from sse_mw import sse_route
-from sse_mw._types import ASGIApp, Receive, Scope, Send
-from support.conformance.endpoints import endpoints, note, seen
+from sse_mw._types import ASGIApp
+from support.conformance.endpoints import Tracker, endpoints, note, seen
 
 CANNOT = {
     "test_what_belongs_to_the_request_is_open_while_the_source_runs": (
@@ -163,20 +163,6 @@ def header(response: Any) -> Any:
 
 async def failed(sender: Quart, exception: Exception, **_: Any) -> None:
     seen(exception)
-
-
-class Tracker:
-    """What fails in mid-stream comes out of Quart by itself: no handler of its sees what fails in sending."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.app(scope, receive, send)
-        except Exception as error:
-            seen(error)
-            raise
 
 
 def make() -> ASGIApp:

@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 
 from sse_mw import sse_route
 from sse_mw._types import ASGIApp, Receive, Scope, Send
-from support.conformance.endpoints import endpoints, note, seen
+from support.conformance.endpoints import Tracker, endpoints, note
 
 CANNOT: dict[str, str] = {}
 ABSENT = {
@@ -106,20 +106,6 @@ class Header(BaseHTTPMiddleware):
         if request.url.path == "/headers":
             response.set_cookie("seen", "yes")
         return response
-
-
-class Tracker:
-    """Where an error tracker's middleware stands: around the others, as a BaseHTTPMiddleware sends by itself."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.app(scope, receive, send)
-        except Exception as error:
-            seen(error)
-            raise
 
 
 class Resource:
