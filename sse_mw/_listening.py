@@ -8,6 +8,7 @@ the server's is touched. A lifespan's shutdown comes too late: after the last re
 import os
 import socket
 from contextlib import suppress
+from typing import Any
 
 from ._sockets import address, sockets
 from ._types import Scope
@@ -17,12 +18,11 @@ class Listening:
     """The listening sockets of the server that one request came from."""
 
     def __init__(self, scope: Scope) -> None:
-        server = address(scope.get("server"))
-        port = None if server is None else server[1]
+        server = scope.get("server")
         self._inodes: dict[int, int] = {}
         for descriptor, listening in sockets():
             with listening, suppress(OSError):
-                if _listens(listening, port):
+                if _listens(listening, server):
                     self._inodes[descriptor] = os.fstat(descriptor).st_ino
 
     def __bool__(self) -> bool:
@@ -34,12 +34,14 @@ class Listening:
         return any(_inode(descriptor) != inode for descriptor, inode in self._inodes.items())
 
 
-def _listens(candidate: socket.socket, port: int | None) -> bool:
+def _listens(candidate: socket.socket, server: Any) -> bool:
+    """Whether it is the server's: by its port, or as a Unix socket by its path, which not every server tells."""
     if not candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return False
-    if candidate.family not in (socket.AF_INET, socket.AF_INET6):
-        return port is None  # a Unix socket, whose path few servers tell
-    return port is not None and int(candidate.getsockname()[1]) == port
+    named = address(server)
+    if candidate.family in (socket.AF_INET, socket.AF_INET6):
+        return named is not None and int(candidate.getsockname()[1]) == named[1]
+    return named is None and (not server or server[0] == candidate.getsockname())
 
 
 def _inode(descriptor: int) -> int | None:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -161,6 +162,23 @@ async def test_a_drain_begins_when_the_server_stops_listening() -> None:
         listening.close()
         await run.finish(5)
         assert run.finished_at - closed == pytest.approx(1.2, abs=0.25)
+    assert middleware.reasons == ["drain"]
+
+
+async def test_another_unix_socket_than_the_servers_is_nothing_to_it(tmp_path: Path) -> None:
+    own, other = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    own.bind(str(tmp_path / "own"))
+    other.bind(str(tmp_path / "other"))
+    own.listen()
+    other.listen()
+    middleware = Recorded(idle, drain_grace=1)
+    async with running(middleware, http_scope(server=(str(tmp_path / "own"), None))) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        other.close()
+        await anyio.sleep(5)
+        assert not run.finished.is_set()
+        own.close()
+        await run.finish(5)
     assert middleware.reasons == ["drain"]
 
 
