@@ -1,4 +1,4 @@
-"""The end of serving, for one event loop: who asks for it, who is told, and what becomes of new streams.
+"""The end of serving, for one server: who asks for it, who is told, and what becomes of new streams.
 
 The rules:
 
@@ -7,14 +7,17 @@ The rules:
    with a `retry:` that spreads their clients over time.
 3. A new stream is refused: an `EventSource`, which gives up on any status but 200, gets a `retry:` and the end; others
    get a 503 with `Retry-After`.
-4. All state is this object's: one for each middleware and event loop.
+4. All state is of one middleware, event loop and server. A server that starts where another has stopped, in the same
+   process, has a new one.
 """
 
 import logging
+import threading
 
 from anyio import Event
 
 from ._listening import Listening
+from ._sockets import address_key
 from ._ticker import Bucket, Ticker
 from ._types import Scope
 
@@ -25,7 +28,7 @@ LOOK = 0.2
 
 
 class Drain:
-    """One event loop's. Its methods are called from the loop's thread; `begun_at` may be read from any."""
+    """One server's, in one event loop. Its methods are called from the loop's thread; `begun_at` from any."""
 
     def __init__(self, ticker: Ticker) -> None:
         self.ticker = ticker
@@ -35,13 +38,23 @@ class Drain:
         self._listening: Listening | None = None
         self._begun: Event | None = None
 
+    def is_succeeded(self, scope: Scope) -> bool:
+        """Whether the server has stopped, and another listens now where it did."""
+        return self.begun_at is not None and self._listening is not None and bool(self._listening.successor(scope))
+
     def stream_opened(self, scope: Scope) -> None:
         """From the first stream on the server is watched."""
         self._open += 1
+        if self._open == 1:
+            self._note_listening(scope)
+            self.ticker.add(self)
+
+    def _note_listening(self, scope: Scope) -> None:
         if self._listening is None:
             self._listening = Listening(scope)
-        if self._open == 1:
-            self.ticker.add(self)
+        elif self.begun_at is None and self._listening.is_closed():
+            # It stopped while no stream was open. If no other server listens by now, the next visit begins the drain.
+            self._listening = self._listening.successor(scope) or self._listening
 
     def stream_closed(self) -> None:
         self._open -= 1
@@ -69,3 +82,37 @@ class Drain:
             if self._begun is None:
                 self._begun = Event()
             await self._begun.wait()
+
+
+class Drains:
+    """Those of one middleware and event loop. `of` may be called from any thread."""
+
+    def __init__(self, ticker: Ticker) -> None:
+        self.ticker = ticker
+        self._by_address: dict[object, Drain] = {}
+        self._all_begun = False
+        self._lock = threading.Lock()
+
+    def of(self, scope: Scope) -> Drain:
+        """The drain of the server that a request came from."""
+        where = address_key(scope.get("server"))
+        drain = self._by_address.get(where)
+        if drain is None or (drain.begun_at is not None and not self._all_begun):
+            return self._find(where, scope)
+        return drain
+
+    def _find(self, where: object, scope: Scope) -> Drain:
+        with self._lock:
+            drain = self._by_address.get(where)
+            if drain is None or (not self._all_begun and drain.is_succeeded(scope)):
+                drain = self._by_address[where] = Drain(self.ticker)
+                if self._all_begun:
+                    drain.begun_at = self.ticker.now
+            return drain
+
+    def begin(self) -> None:
+        """Every server's, those that are still to come too."""
+        with self._lock:
+            self._all_begun = True
+        for drain in self._by_address.values():
+            drain.begin()

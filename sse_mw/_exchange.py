@@ -11,7 +11,7 @@ from contextvars import Context, ContextVar, copy_context
 import anyio
 
 from ._asgiref import outlive_bridges
-from ._drain import Drain
+from ._drain import Drain, Drains
 from ._frameworks import Begun
 from ._misplaced import check as check_misplaced
 from ._negotiate import Mark, Mode, is_coded, negotiate, refusal
@@ -47,17 +47,18 @@ async def _drop(message: Message) -> None:
 class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
-    __slots__ = ("_app", "_forward", "_is_over", "_mark", "_producer", "_recorder", "_replaced", "_send", "_ticker",
-                 "drain", "options", "receive", "scope", "session")  # fmt: skip
+    __slots__ = ("_app", "_drain", "_drains", "_forward", "_is_over", "_mark", "_producer", "_recorder", "_replaced",
+                 "_send", "_ticker", "options", "receive", "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
-                 drain: Drain, app: Cancellable) -> None:  # fmt: skip
+                 drains: Drains, app: Cancellable) -> None:  # fmt: skip
         self.scope = scope
         self.options = options
         self._send = send
         self._recorder = recorder
-        self.drain = drain
-        self._ticker = ticker = drain.ticker
+        self._drains = drains
+        self._drain: Drain | None = None
+        self._ticker = ticker = drains.ticker
         self._app = app
         self._mark: Mark | None = None
         self._producer: Producer | None = None
@@ -118,6 +119,13 @@ class Exchange:
             logger.warning("The response of %s %s was to be framed, but something inside has compressed it: have that "
                            "leave it alone, or compress around the middleware.", self.scope["method"],
                            self.scope["path"])  # fmt: skip
+
+    @property
+    def drain(self) -> Drain:
+        """The drain of the request's server."""
+        if self._drain is None:
+            self._drain = self._drains.of(self.scope)
+        return self._drain
 
     @property
     def has_started(self) -> bool:

@@ -33,6 +33,11 @@ class Listening:
         """Whether one of them is gone."""
         return any(_inode(descriptor) != inode for descriptor, inode in self._inodes.items())
 
+    def successor(self, scope: Scope) -> "Listening | None":
+        """What listens now where these did, if one is there that was not among them."""
+        now = Listening(scope)
+        return now if not set(now._inodes.values()) <= set(self._inodes.values()) else None
+
 
 def _listens(candidate: socket.socket, server: Any) -> bool:
     """Whether it is the server's: by its port, or as a Unix socket by its path, which not every server tells."""

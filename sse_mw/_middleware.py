@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from ._drain import Drain
+from ._drain import Drains
 from ._exchange import Exchange, current
 from ._options import ErrorHook, FrameRules, Hook, Options, PingEvent
 from ._runtime import Backend, PerLoop
@@ -131,17 +131,17 @@ class SSEMiddleware:
         self._warned = False
         self._recorder = Recorder()
         self._draining = False
-        self._loops = PerLoop(self._make_drain, max_threads)
+        self._loops = PerLoop(self._make_drains, max_threads)
 
     def stats(self) -> Stats:
         """Count this middleware's streams, over all its loops. May be called from any thread."""
         return self._recorder.read()
 
-    def _make_drain(self, backend: Backend) -> Drain:
-        drain = Drain(Ticker(backend))
+    def _make_drains(self, backend: Backend) -> Drains:
+        drains = Drains(Ticker(backend))
         if self._draining:
-            drain.begin()
-        return drain
+            drains.begin()
+        return drains
 
     def drain(self) -> "Drained":
         """Have every stream of this middleware end within `drain_grace`, on all its event loops, and refuse new ones.
@@ -150,9 +150,9 @@ class SSEMiddleware:
         any number of times; a drain that has begun goes on. Awaiting what it returns waits for the last stream's end.
         """
         self._draining = True
-        for drain in self._loops.all():
+        for drains in self._loops.all():
             with suppress(RuntimeError):  # its event loop is gone, and its streams with it
-                drain.ticker.backend.call_from_thread(drain.begin)
+                drains.ticker.backend.call_from_thread(drains.begin)
         return Drained(self._recorder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -162,9 +162,9 @@ class SSEMiddleware:
         if scope.setdefault("sse_mw", self) is not self:
             self._warn_of_another()
             return await self.app(scope, receive, send)
-        drain = self._loops.get()
-        running = drain.ticker.backend.cancellable()
-        exchange = Exchange(scope, receive, send, self._options, self._recorder, drain, running)
+        drains = self._loops.get()
+        running = drains.ticker.backend.cancellable()
+        exchange = Exchange(scope, receive, send, self._options, self._recorder, drains, running)
         try:
             return await running.run(self._run(exchange, scope))
         except Exception as error:

@@ -22,8 +22,8 @@ from math import inf
 import anyio
 
 from . import _ours
-from ._abort import abort_connection
 from ._body import BodyFilter
+from ._connection import Connection
 from ._drain import Drain
 from ._feed import Feed
 from ._hooks import Hooks
@@ -45,13 +45,16 @@ logger = logging.getLogger("sse_mw")
 LAST_WORDS = 1.0
 """Seconds to end a stream in when the server cancels its request."""
 
+DEAF_LOOK = 1.0
+"""Seconds between two looks at a connection whose server does not read it."""
+
 
 class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_drain", "_ended_at", "_ending", "_feed", "_hooks", "_last_sent", "_leaving", "_lifetime", "_options",
-                 "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump", "_ticker", "bucket",
-                 "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
+    __slots__ = ("_connection", "_drain", "_ended_at", "_ending", "_feed", "_hooks", "_last_sent", "_leaving",
+                 "_lifetime", "_options", "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump",
+                 "_ticker", "bucket", "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Session:
         recorder: Recorder,
     ) -> None:
         self._scope = scope
+        self._connection = Connection(scope, send)
         self._options = options if plan.pings else replace(options, ping_interval=None)
         self._pings_allowed = plan.pings
         self._receiver = receiver
@@ -134,6 +138,8 @@ class Session:
 
     def visit(self, now: float) -> float:
         """Do what is due at `now`; see `Ticker`."""
+        if self.reason is None and self.started and self._connection.is_lost():
+            self.client_left()
         if self.reason is not None:
             return self._visit_ended(now)
         if self.started and self._receiver.needs_pump and (self._feed is None or not self._feed.reads):
@@ -157,7 +163,9 @@ class Session:
                 pass
         if self._ending:
             return now + TICK  # it waits for a send, which may be stuck
-        return self._ended_at if self.writer.ended else decision.look_again
+        if self.writer.ended:
+            return self._ended_at
+        return min(decision.look_again, now + DEAF_LOOK) if self._connection.is_deaf else decision.look_again
 
     def _is_stuck(self, reason: CloseReason, now: float) -> bool:
         """Whether the send under way is not waited for."""
@@ -276,7 +284,7 @@ class Session:
 
     def _give_up_send(self) -> None:
         self.writer.abandon()
-        if abort_connection(self._scope):
+        if self._connection.reset():
             logger.info("%s read nothing for send_timeout; its connection was reset.", self.info.client)
         else:
             logger.warning("%s read nothing for send_timeout; its stream was ended, but its connection could not be "

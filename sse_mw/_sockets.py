@@ -25,6 +25,12 @@ def address(given: Any) -> tuple[str, int] | None:
         return None
 
 
+def address_key(given: Any) -> object:
+    """What tells one of a server's addresses from another: the port, or a Unix socket's path."""
+    named = address(given)
+    return str(given) if named is None else named[1]
+
+
 def _descriptors() -> list[int]:
     for folder in ("/proc/self/fd", "/dev/fd"):
         with suppress(OSError):

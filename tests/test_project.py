@@ -30,7 +30,7 @@ LAYERS = """
     _frameworks _runtime
     _thread _ticker
     _source
-    _abort _listening _receive
+    _connection _listening _receive
     _drain
     _body _hooks _parking
     _writer

@@ -165,6 +165,68 @@ async def test_a_drain_begins_when_the_server_stops_listening() -> None:
     assert middleware.reasons == ["drain"]
 
 
+def listen(port: int = 0) -> socket.socket:
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
+    listening.listen()
+    return listening
+
+
+@pytest.mark.parametrize("same_port", [True, False])
+@pytest.mark.parametrize("streams", [0, 1], ids=["it stopped idle", "it stopped with a stream"])
+async def test_a_server_that_starts_after_another_has_stopped_streams_and_is_drained_in_turn(
+    streams: int, same_port: bool
+) -> None:
+    """As test suites do it: one app, one event loop, many servers."""
+    middleware = Recorded(idle, drain_grace=0)
+    port = 0
+    for _ in range(3):
+        listening = listen(port if same_port else 0)
+        port = listening.getsockname()[1]
+        scope = http_scope(server=("127.0.0.1", port))
+        async with running(middleware, scope) as first:
+            await first.send.wait_for_bytes(b"data: x")
+            await anyio.sleep(5)
+            assert not first.finished.is_set()
+            if streams:
+                listening.close()
+                await first.finish(5)
+                assert first.send.complete
+        listening.close()
+    assert middleware.reasons == ["drain" if streams else "client_left"] * 3
+
+
+async def test_a_server_drains_alone_of_those_in_one_event_loop() -> None:
+    middleware = Recorded(idle, drain_grace=0)
+    with listen() as one, listen() as other:
+        async with (
+            running(middleware, http_scope(server=one.getsockname())) as ends,
+            running(middleware, http_scope(server=other.getsockname())) as stays,
+        ):
+            await ends.send.wait_for_bytes(b"data: x")
+            await stays.send.wait_for_bytes(b"data: x")
+            one.close()
+            await ends.finish(5)
+            await anyio.sleep(5)
+            assert not stays.finished.is_set()
+            middleware.drain()
+            await stays.finish(5)
+
+
+async def test_a_stream_that_opens_when_the_server_has_stopped_already_is_drained() -> None:
+    """On a connection that was kept alive, while no stream was open and nobody looked."""
+    middleware = Recorded(idle, drain_grace=0)
+    listening = listen()
+    scope = http_scope(server=listening.getsockname())
+    async with running(middleware, scope) as first:
+        await first.send.wait_for_bytes(b"data: x")
+    listening.close()
+    async with running(middleware, scope) as late:
+        await late.finish(5)
+        assert late.send.complete
+
+
 async def test_another_unix_socket_than_the_servers_is_nothing_to_it(tmp_path: Path) -> None:
     own, other = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
     own.bind(str(tmp_path / "own"))
