@@ -17,6 +17,7 @@ import struct
 from contextlib import suppress
 from typing import Any
 
+from ._backlog import needed_backpressure
 from ._sockets import address, sockets
 from ._types import Scope, Send
 
@@ -27,10 +28,13 @@ HUNG_UP = getattr(select, "POLLRDHUP", None)  # Linux alone has it
 class Connection:
     """One request's. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_scope", "_transport")
+    __slots__ = ("_backpressure", "_scope", "_transport", "send")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
+        self._backpressure = needed_backpressure(send)
+        self.send = send if self._backpressure is None else self._backpressure.send
+        """The server's, made to wait for a client that reads slowly."""
         shown = getattr(getattr(send, "__self__", None), "transport", None)
         wanted = ("abort", "get_extra_info", "is_closing", "is_reading")
         self._transport: Any = shown if all(hasattr(shown, name) for name in wanted) else None
@@ -47,7 +51,12 @@ class Connection:
         return bool(self._transport.is_closing()) or self._is_hung_up()
 
     def reset(self) -> bool:
-        """Reset it, and drop what is queued; whether that was possible. Milliseconds with thousands of descriptors."""
+        """Wait for its client no more: reset it, and drop what is queued; whether that was possible.
+
+        Milliseconds with thousands of descriptors.
+        """
+        if self._backpressure is not None:
+            self._backpressure.given_up = True
         if not self._scope.get("http_version", "").startswith("1"):
             return False
         return self._reset_transport() or self._reset_socket()

@@ -37,6 +37,7 @@ class Drain:
         self._open = 0
         self._listening: Listening | None = None
         self._begun: Event | None = None
+        self._waiting = 0
 
     def is_succeeded(self, scope: Scope) -> bool:
         """Whether the server has stopped, and another listens now where it did."""
@@ -78,10 +79,17 @@ class Drain:
 
     async def wait(self) -> None:
         """Return once it has begun."""
-        if self.begun_at is None:
-            if self._begun is None:
-                self._begun = Event()
+        if self.begun_at is not None:
+            return
+        if self._begun is None:
+            self._begun = Event()
+        self._waiting += 1
+        try:
             await self._begun.wait()
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._begun = None  # it holds its event loop, whose end is to be the end of this too
 
 
 class Drains:

@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -30,7 +30,7 @@ TaskFunction: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 class Cancellable(Protocol):
     """The app's run for one request, which can be cancelled from outside it."""
 
-    async def run(self, call: Awaitable[T]) -> T | None:
+    async def run(self, call: Coroutine[Any, Any, T]) -> T | None:
         """Await `call` in the current task; `None` if `cancel()` ended it. Other cancellations pass through."""
         ...
 
@@ -260,6 +260,17 @@ class AsyncioInterruptible:
         pass  # who closes a loop cancels its tasks
 
 
+def _is_steered_by_asyncio(task: "asyncio.Task[Any] | None") -> bool:
+    """Not with granian's `--task-impl rust`, whose tasks are none: they cannot be cancelled, or even printed."""
+    if task is None:
+        return False
+    try:
+        task.get_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class AsyncioCancellable:
     __slots__ = ("_requested", "task")
 
@@ -267,9 +278,10 @@ class AsyncioCancellable:
         self.task: asyncio.Task[Any] | None = None
         self._requested = False
 
-    async def run(self, call: Awaitable[T]) -> T | None:
+    async def run(self, call: Coroutine[Any, Any, T]) -> T | None:
         task = self.task = asyncio.current_task()
-        assert task is not None
+        if task is None or not _is_steered_by_asyncio(task):
+            return await self._run_in_task(call)
         before = task.cancelling()
         try:
             return await call
@@ -281,6 +293,22 @@ class AsyncioCancellable:
             self.task = None
             if self._requested:
                 task.uncancel()
+
+    async def _run_in_task(self, call: Coroutine[Any, Any, T]) -> T | None:
+        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(call)
+        self.task = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not task.done():  # it is the server that cancels
+                task.cancel()
+                await asyncio.wait([task])
+                raise
+            if not self._requested:
+                raise
+            return None
+        finally:
+            self.task = None
 
     def cancel(self) -> None:
         if self.task is not None and not self._requested:
@@ -387,7 +415,7 @@ class TrioCancellable:
         self._scope = trio.CancelScope()
         self.task: object = trio.lowlevel.current_task()
 
-    async def run(self, call: Awaitable[T]) -> T | None:
+    async def run(self, call: Coroutine[Any, Any, T]) -> T | None:
         with self._scope:
             return await call
         return None

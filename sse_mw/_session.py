@@ -90,7 +90,7 @@ class Session:
         self.error: BaseException | None = None
         linter = Linter() if options.debug and plan.framer is None and plan.pings else None
         body_filter = BodyFilter(plan.framer, linter, coded=not plan.pings)
-        self.writer = Writer(send, ticker, self, body_filter)
+        self.writer = Writer(self._connection.send, ticker, self, body_filter)
         request = f"{scope['method']} {scope['path']}"
         self._leaving = Leaving(app, ticker.backend, receiver, self.writer, request, options.cleanup_timeout)
         self.info = StreamInfo.of(scope, plan.mode.value)
@@ -284,11 +284,12 @@ class Session:
 
     def _give_up_send(self) -> None:
         self.writer.abandon()
+        why = "when its stream was to end" if self.reason is CloseReason.DRAIN else "for send_timeout"
         if self._connection.reset():
-            logger.info("%s read nothing for send_timeout; its connection was reset.", self.info.client)
+            logger.info("%s read nothing %s; its connection was reset.", self.info.client, why)
         else:
-            logger.warning("%s read nothing for send_timeout; its stream was ended, but its connection could not be "
-                           "reset, so the server holds what is unsent.", self.info.client)  # fmt: skip
+            logger.warning("%s read nothing %s; its stream was ended, but its connection could not be reset, so the "
+                           "server holds what is unsent.", self.info.client, why)  # fmt: skip
 
     async def _end_ours(self, reason: CloseReason, block: bytes = b"") -> None:
         """End a stream whose client is there, once the send under way is through."""

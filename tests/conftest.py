@@ -12,7 +12,7 @@ import sse_mw
 from support.servers import KINDS, Server, ServerKind, StartServer
 from support.virtual_time import VirtualLoop, virtual_clock
 
-pytest_plugins = ["support.gate", "support.conformance.table"]
+pytest_plugins = ["support.gate", "support.outcomes"]
 
 
 def pytest_report_header() -> str:
@@ -26,7 +26,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    starting = {"server", "server_kind", "server_of_framework"}
+    starting = {"server", "server_kind", "server_of_framework", "launch"}
     for item in items:
         if isinstance(item, pytest.Function) and starting & set(item.fixturenames):
             item.add_marker("server")

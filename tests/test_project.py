@@ -30,7 +30,8 @@ LAYERS = """
     _frameworks _runtime
     _thread _ticker
     _source
-    _connection _listening _receive
+    _backlog _listening _receive
+    _connection
     _drain
     _body _hooks _parking
     _writer

@@ -53,4 +53,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """The cell goes along with the reports, to the process that sees them all."""
     if cells.is_cell(item):
-        item.user_properties.append(("cell", cells.cell(item)))
+        item.user_properties.append(("cell", (cells.PAGE, *cells.cell(item))))

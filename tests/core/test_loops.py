@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from sse_mw import SSEMiddleware, sse_route
+from sse_mw import SSEMiddleware, current_stream, sse_route
 from sse_mw._exchange import Exchange
 from sse_mw._producer import Producer
 from sse_mw._session import Session
@@ -81,6 +81,27 @@ def test_a_loop_that_is_gone_is_let_go() -> None:
     asyncio.set_event_loop(None)
     gc.collect()
     assert seen() is None
+
+
+@pytest.mark.parametrize("drained", [True, False])
+def test_a_loop_in_which_a_source_waited_for_a_drain_is_let_go(drained: bool) -> None:
+    @sse_route
+    async def waits(scope: Scope) -> AsyncIterator[str]:
+        yield "x"
+        await current_stream().wait_draining()
+
+    middleware = SSEMiddleware(waits)
+
+    async def serve() -> None:
+        async with running(middleware) as run:
+            await run.send.wait_for_bytes(b"data: x")
+            if drained:
+                middleware.drain()
+                await run.finish()
+
+    anyio.run(serve)
+    gc.collect()
+    assert not middleware._loops.all()
 
 
 def test_a_request_that_is_thrown_away_with_its_loop_is_counted_as_ended() -> None:

@@ -13,52 +13,36 @@ import h11
 
 DEADLINE = 5.0
 Address = tuple[str, int]
+"""Host and port; for a Unix socket, its path and 0."""
 
 
 class TooLate(AssertionError):
     """What was waited for did not come in time, or something else came."""
 
 
-class RawClient:
-    """One connection, one request. `pieces` holds each piece of the body with the moment it came
-    (monotonic).
-    """
+def connected(address: Address, receive_buffer: int | None = None) -> socket.socket:
+    """A connection. A small receive buffer leaves the server soon with what a client does not read."""
+    unix = address[0].startswith("/")
+    connection = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+    if receive_buffer is not None:  # before connecting: it decides the window
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.settimeout(DEADLINE)
+    try:
+        connection.connect(address[0] if unix else address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
-    def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
-        self._socket = socket.socket()
-        if receive_buffer is not None:  # before connecting: it decides the window
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.settimeout(DEADLINE)
-        self._socket.connect(address)
-        self._host = f"{address[0]}:{address[1]}"
-        self._http = h11.Connection(h11.CLIENT)
+
+class Response:
+    """What has come of one response. `pieces` holds each piece of the body with the moment it came (monotonic)."""
+
+    def __init__(self) -> None:
         self.pieces: list[tuple[float, bytes]] = []
         self.status = 0
         self.headers: dict[str, str] = {}
         self.ended: str | None = None  # "complete", "truncated" or "reset"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def request(
-        self,
-        method: str = "GET",
-        path: str = "/",
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-    ) -> Self:
-        """Send the request, and do not wait for anything."""
-        fields = {"Host": self._host, **(headers or {})}
-        if body:
-            fields["Content-Length"] = str(len(body))
-        request = h11.Request(method=method, target=path, headers=list(fields.items()))
-        events = [request, *([h11.Data(data=body)] if body else []), h11.EndOfMessage()]
-        self._socket.sendall(b"".join(self._http.send(event) or b"" for event in events))
-        return self
 
     def head(self, within: float = DEADLINE) -> Self:
         """Wait for status and headers."""
@@ -94,14 +78,6 @@ class RawClient:
             if (len(self.pieces), self.ended) != before:
                 raise TooLate(f"wanted {seconds} s of silence, but {self._state()}")
 
-    def abort(self) -> None:
-        """Vanish with a TCP reset, as a crashed client's machine answers for it."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
-
-    def close(self) -> None:
-        self._socket.close()
-
     def _wait(self, done: Callable[[], bool], what: str, within: float) -> None:
         until = time.monotonic() + within
         while not done():
@@ -112,6 +88,51 @@ class RawClient:
         tail = self.body[-400:]
         status, end = self.status or "unknown", self.ended or "open"
         return f"the status is {status}, the end {end}, the body's tail {tail!r}"
+
+    def _read_once(self, until: float) -> bool:
+        """Take in whatever comes next; False when the time is over."""
+        raise NotImplementedError
+
+
+class RawClient(Response):
+    """One HTTP/1.1 connection, one request."""
+
+    def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
+        super().__init__()
+        self._socket = connected(address, receive_buffer)
+        self._host = f"{address[0]}:{address[1]}" if address[1] else "localhost"
+        self._http = h11.Connection(h11.CLIENT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def request(
+        self,
+        method: str = "GET",
+        path: str = "/",
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Self:
+        """Send the request, and do not wait for anything."""
+        fields = {"Host": self._host, **(headers or {})}
+        if body:
+            fields["Content-Length"] = str(len(body))
+        request = h11.Request(method=method, target=path, headers=list(fields.items()))
+        events = [request, *([h11.Data(data=body)] if body else []), h11.EndOfMessage()]
+        self._socket.sendall(b"".join(self._http.send(event) or b"" for event in events))
+        return self
+
+    def abort(self) -> None:
+        """Vanish with a TCP reset, as a crashed client's machine answers for it."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    def close(self) -> None:
+        self._socket.close()
 
     def _read_once(self, until: float) -> bool:
         """Take in whatever comes next; False when the time is over."""

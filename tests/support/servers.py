@@ -3,11 +3,11 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Protocol
 import pytest
 
 import sse_mw
-from support.client import Address, RawClient, TooLate
+from support.client import Address, RawClient, TooLate, connected
 
 START_DEADLINE = 20.0
 STOP_DEADLINE = 10.0
@@ -24,7 +24,7 @@ KILL_AFTER = 3.0
 POLL = 0.01
 TESTS = Path(__file__).parent.parent
 # Both servers say it in these words once they listen; with port 0 there is no port to fight for.
-RUNNING_ON = re.compile(r"[Rr]unning on http://127\.0\.0\.1:(\d+)")
+RUNNING_ON = re.compile(r"[Rr]unning on https?://127\.0\.0\.1:(\d+)")
 
 
 class StartServer(Protocol):
@@ -57,9 +57,10 @@ class Server:
         """What the server has written to stdout and stderr so far."""
         return self.log.read_text(errors="replace")
 
-    def wait_for_output(self, expected: str, within: float = 5.0) -> str:
-        """Wait until the server has written `expected`."""
-        _poll(lambda: expected in self.output(), within, f"{expected!r} from {self.name}", self.output)
+    def wait_for_output(self, expected: str, within: float = 5.0, *, count: int = 1) -> str:
+        """Wait until the server has written `expected` so many times."""
+        enough = f"{count} × {expected!r} from {self.name}"
+        _poll(lambda: self.output().count(expected) >= count, within, enough, self.output)
         return self.output()
 
     def signal(self, number: int = signal.SIGTERM) -> None:
@@ -107,10 +108,9 @@ def start_process(
     log: Path,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    address: Address | None = None,
 ) -> Server:
-    """Run a command that announces its address as uvicorn and hypercorn do; return once it accepts
-    connections.
-    """
+    """Run a command; return once it accepts connections, at `address` or where it says, as uvicorn and hypercorn do."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -122,17 +122,32 @@ def start_process(
         )
     server = Server(name, process, log)
     try:
-        _poll(lambda: _found_address(server), START_DEADLINE, f"{name} to listen", server.output)
-        socket.create_connection(server.address, START_DEADLINE).close()
+        if address is None:
+            _poll(lambda: _found_address(server), START_DEADLINE, f"{name} to listen", server.output)
+        else:
+            server.address = address
+        _poll(lambda: _accepts(server), START_DEADLINE, f"{name} to accept", server.output)
     except BaseException:
         server.stop()
         raise
     return server
 
 
-def _found_address(server: Server) -> bool:
+def _accepts(server: Server) -> bool:
+    _check_alive(server)
+    with suppress(OSError):
+        connected(server.address).close()
+        return True
+    return False
+
+
+def _check_alive(server: Server) -> None:
     if server.process.poll() is not None:
         raise TooLate(f"{server.name} ended with {server.process.returncode}:\n{server.output()}")
+
+
+def _found_address(server: Server) -> bool:
+    _check_alive(server)
     announced = RUNNING_ON.search(server.output())
     if announced:
         server.address = ("127.0.0.1", int(announced[1]))

@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+PAGE = "conformance"
+
 FRAMEWORKS = {
     "raw": "raw ASGI",
     "starlette": "Starlette",
