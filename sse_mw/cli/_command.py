@@ -14,7 +14,7 @@ import click
 
 from ._errors import CannotRun
 from ._listen import listen, unlink, url
-from ._options import frames, middleware_options, seconds
+from ._options import frames, grace, middleware_options, seconds
 from ._settings import Settings
 
 DEFAULT_BIND = "127.0.0.1:8000"
@@ -75,6 +75,12 @@ def command_line(context: click.Context) -> None:
 @duration("--send-timeout", help="How long a client may not read, or off.  [default: 30]")
 @duration("--idle-timeout", help="End a stream whose app is silent for so long.")
 @duration("--max-duration", help="End every stream after so long.")
+@click.option(
+    "--drain-grace",
+    callback=grace,
+    metavar="SECONDS",
+    help="How long open streams have when it is told to end.  [default: 5]",
+)
 @click.option("--debug", is_flag=True, help="Check the app's events, and name what is wrong with them.")
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that serve, each on its own."
@@ -137,6 +143,7 @@ def _serve(settings: Settings, given: dict[str, Any]) -> int:
     )
     # With workers, too, the parent builds the application: a wrong target is one line, not one per worker.
     app = server.build(settings)
+    server.set_patience(config, app)
     sockets = listen(given["binds"])
     urls = " and ".join(url(listener, tls=config.ssl_enabled) for listener in sockets)
     line = f"sse_mw: running on {urls}: {settings.target or 'the demo'} (Ctrl-C ends it)"

@@ -1,8 +1,8 @@
 """How serving ends: a signal, then a grace for what is open, then the end, with exit code 0.
 
-hypercorn has a grace of its own (`graceful_timeout`). On asyncio it starts to run only once the server has closed,
-and since Python 3.12 that waits for every connection: for as long as a client keeps its stream open. So the requests
-that are left after `GRACE` are cancelled here.
+Event streams end by themselves, as the middleware drains them. For other requests hypercorn has a grace of its own
+(`graceful_timeout`), but on asyncio it starts to run only once the server has closed, and since Python 3.12 that waits
+for every connection. So the requests that are left when the streams have ended are cancelled here.
 
 In this process the signals are ours. With workers they are hypercorn's: its parent process tells the workers to end
 through an event that they share, and which is not for us to see, so we tell them by SIGTERM as well.
@@ -20,10 +20,11 @@ from multiprocessing.process import BaseProcess
 import anyio
 from anyio.abc import TaskStatus
 
+from .. import SSEMiddleware
 from .._types import ASGIApp, Receive, Scope, Send
 
-GRACE = 2.5
-"""Seconds for open requests after the signal: less than hypercorn's own three, which cut the connection."""
+LONGER = 1.0
+"""Seconds that other requests have longer than event streams, which are given up at the latest by then."""
 
 
 class Requests:
@@ -32,6 +33,8 @@ class Requests:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._open: set[anyio.CancelScope] = set()
+        self.patience = drain_grace(app) + LONGER
+        """Seconds for open requests after the signal."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -50,13 +53,19 @@ class Requests:
             request.cancel()
 
 
+def drain_grace(app: ASGIApp) -> float:
+    """What event streams have, in seconds."""
+    # Of the same package, and for nobody else to see.
+    return app._options.drain_grace if isinstance(app, SSEMiddleware) else 0.0  # pyright: ignore[reportPrivateUsage]
+
+
 async def watch_signals(signalled: anyio.Event, requests: Requests, *, task_status: TaskStatus[None]) -> None:
-    """The first signal ends the server; the open requests have until the second, or `GRACE`."""
+    """The first signal ends the server; the open requests have until the second, or for their patience."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         await anext(signals)
         signalled.set()
-        with anyio.move_on_after(GRACE):
+        with anyio.move_on_after(requests.patience):
             await anext(signals)
         requests.end()
 
@@ -77,7 +86,7 @@ def _forward(reader: socket.socket) -> None:
 
 
 def worker(app: ASGIApp) -> ASGIApp:
-    """The application of a worker process, which on SIGTERM ends its open requests after `GRACE`, and no more.
+    """The application of a worker process, which on SIGTERM ends its open requests in the end, and no more.
 
     The server itself ends by hypercorn's event. SIGTERM may come several times: from the parent, from systemd, which
     sends it to all of them, and from hypercorn, to those that outlive the first.
@@ -104,7 +113,7 @@ def _heed_sigterm(parent: BaseProcess, requests: Requests) -> None:
 
     def terminated() -> None:
         _leave_if_orphaned(parent)
-        loop.call_later(GRACE, requests.end)
+        loop.call_later(requests.patience, requests.end)
 
     loop.add_signal_handler(signal.SIGTERM, terminated)
 

@@ -25,6 +25,19 @@ def seconds(context: click.Context, option: click.Parameter, value: str | None) 
     return number
 
 
+def grace(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """A number of seconds, 0 for none."""
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise click.BadParameter(f"{value!r} is not a number of seconds, 0 or more")
+    return number
+
+
 def frames(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Each `KEY=MODE`, where the key is a media type or a path pattern."""
     rules: dict[str, str] = {}
@@ -42,6 +55,8 @@ def frames(context: click.Context, option: click.Parameter, values: tuple[str, .
 def middleware_options(given: dict[str, Any]) -> dict[str, Any]:
     """`SSEMiddleware`'s arguments: only those that were given."""
     options: dict[str, Any] = {name: _or_none(given[name]) for name in DURATIONS if given[name] is not None}
+    if given["drain_grace"] is not None:
+        options["drain_grace"] = given["drain_grace"]
     if given["frame"]:
         options["frame"] = given["frame"]
     if given["debug"]:

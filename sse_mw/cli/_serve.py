@@ -21,7 +21,7 @@ from .. import SSEMiddleware
 from .._types import ASGIApp, Receive, Scope, Send
 from ..exceptions import InvalidOption
 from . import _target, demo
-from ._ending import Requests, forward_signals, watch_signals, worker
+from ._ending import LONGER, Requests, drain_grace, forward_signals, watch_signals, worker
 from ._errors import CannotRun, first_line
 from ._settings import Settings
 
@@ -110,6 +110,11 @@ def configure(
             "give a PEM certificate and the key that belongs to it"
         ) from error
     return config
+
+
+def set_patience(config: Config, app: ASGIApp) -> None:
+    """Have hypercorn cut no connection before the requests have ended."""
+    config.graceful_timeout = drain_grace(app) + 2 * LONGER
 
 
 def serve_here(app: ASGIApp, config: Config, ready: Callable[[], None]) -> int:

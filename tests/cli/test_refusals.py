@@ -107,6 +107,8 @@ def test_an_application_that_is_wrapped_already_takes_no_options(refused: Refuse
     ("arguments", "says"),
     [
         ("--ping-interval 0", "'0' is not a number of seconds above 0; 'off' switches it off"),
+        ("--drain-grace -1", "'-1' is not a number of seconds, 0 or more"),
+        ("--drain-grace off", "'off' is not a number of seconds, 0 or more"),
         ("--ping-interval often", "'often' is not a number of seconds above 0"),
         ("--send-timeout nan", "'nan' is not a number of seconds above 0"),
         ("--idle-timeout -1", "'-1' is not a number of seconds above 0"),

@@ -107,7 +107,7 @@ def test_a_second_signal_ends_the_open_streams_at_once(run: Run, worker_class: s
 
 
 def test_a_signal_to_all_processes_cuts_no_stream_off(run: Run) -> None:
-    server = run("run_apps:app", "--workers", "2")
+    server = run("run_apps:app", "--workers", "2", "--drain-grace", "2")
     with server.connect().request(path="/silent") as client:
         client.read_until(b"data: only\n\n", STARTING)
         for worker in started_workers(server, 2):
