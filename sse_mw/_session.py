@@ -165,6 +165,8 @@ class Session:
             return now + TICK  # it waits for a send, which may be stuck
         if self.writer.ended:
             return self._ended_at
+        if not self.started:
+            return now + TICK  # the head is under way; then somebody is to read, and the opening may be due
         return min(decision.look_again, now + DEAF_LOOK) if self._connection.is_deaf else decision.look_again
 
     def _is_stuck(self, reason: CloseReason, now: float) -> bool:

@@ -12,7 +12,7 @@ import sse_mw
 from support.servers import KINDS, Server, ServerKind, StartServer
 from support.virtual_time import VirtualLoop, virtual_clock
 
-pytest_plugins = ["support.gate", "support.outcomes"]
+pytest_plugins = ["support.browser", "support.gate", "support.outcomes"]
 
 
 def pytest_report_header() -> str:

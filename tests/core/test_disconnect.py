@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from sse_mw import SSEMiddleware, StreamInfo
 from sse_mw._types import Message, Receive, Scope, Send
+from support.asgi import Receive as Receiving
 from support.asgi import http_scope
 from support.driver import Recorded, Run, body, chunks_app, running, sending, start
 
@@ -56,6 +57,24 @@ async def test_an_idle_app_that_never_receives_ends_within_100_ms(
     assert run.error is None
     assert not run.send.complete, "nothing is sent to a client that has left"
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+async def test_a_head_that_takes_longer_than_a_tick_costs_neither_the_opening_nor_the_disconnect() -> None:
+    """As hypercorn's on trio now and then: the visit that falls into it can do nothing yet."""
+    run = Run(Receiving())
+    middleware = Recorded(chunks_app(end=False))
+
+    async def send(message: Message) -> None:
+        await anyio.sleep(0.05 if message["type"] == "http.response.start" else 0)
+        await run.send(message)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(middleware, http_scope(), run.receive, send)
+            await run.send.wait_for_bytes(b":\n\n")
+            run.disconnect()
+    assert middleware.reasons == ["client_left"]
+    assert middleware.closed[0].duration < 0.3
 
 
 async def test_an_app_that_waits_for_the_disconnect_is_told_and_not_cancelled() -> None:

@@ -10,12 +10,6 @@ import pytest
 
 from support.matrix import page
 from support.matrix.launches import LAUNCHES, Fresh, Launch, Launched
-from support.tls import make_certificate
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session", params=LAUNCHES, ids=lambda launch: launch.name)

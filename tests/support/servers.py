@@ -2,7 +2,9 @@
 
 import os
 import re
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -100,6 +102,18 @@ class ServerKind:
         """Start it, and return once it accepts connections."""
         command = [sys.executable, "-m", self.module, *self.options, *options, app]
         return start_process(self.name, command, log, self.environment)
+
+
+def free_port() -> int:
+    """One that stays the test's own while nobody listens on it: below those that the kernel gives to others."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def start_process(

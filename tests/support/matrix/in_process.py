@@ -17,7 +17,7 @@ import anyio
 
 from support.client import Address, RawClient, connected
 from support.matrix.app import app
-from support.matrix.launches import free_port
+from support.servers import free_port
 
 CYCLES = 20
 LEAKED = {"granian-asyncio": 1}

@@ -3,12 +3,10 @@
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,18 +16,9 @@ import pytest
 
 from support.client import Address, RawClient, TooLate
 from support.h2_client import H2Client, H2Connection
-from support.servers import START_DEADLINE, Server, start_process
+from support.servers import START_DEADLINE, Server, free_port, start_process
 
 APP = "support.matrix.app:app"
-BELOW_EPHEMERAL = range(20_000, 32_000)
-"""Ports that the kernel gives no client, so that none is taken between its choice and its use."""
-
-
-def free_port() -> int:
-    while True:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", random.choice(BELOW_EPHEMERAL)))
-            return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
