@@ -133,3 +133,11 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[cli]", *group("bench"))
     for script in session.posargs or sorted(map(str, Path("benchmarks").glob("*.py"))):
         session.run("python", script)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Everything at once for ten minutes, or SOAK_SECONDS, on two servers side by side; the figures are printed."""
+    session.install("-e", ".[cli]", *group("test"))
+    seconds = {"SOAK_SECONDS": os.environ.get("SOAK_SECONDS", "600")}
+    session.run("pytest", "-n", "2", "-rP", "tests/servers/test_soak.py", *session.posargs, env=seconds)
