@@ -17,6 +17,9 @@ from ._types import Message, Send
 HELD = 1024 * 1024
 """Bytes that a server may hold for one stream until a send waits."""
 
+SHORTEST = 0.001
+"""Seconds between two looks at first: a client that reads fast is not to be held up."""
+
 Backlog: TypeAlias = Callable[[], int]
 """How many bytes a server holds for a stream that its client has not taken."""
 
@@ -35,9 +38,10 @@ class Backpressure:
     async def send(self, message: Message) -> None:
         """The server's `send`, which returns only once little is held."""
         await self._send(message)
-        # Nothing tells when; a look a tick, for streams that wait alone, costs little.
-        while self._backlog() > HELD and not self.given_up:  # noqa: ASYNC110
-            await sleep(TICK)
+        pause = SHORTEST
+        while self._backlog() > HELD and not self.given_up:
+            await sleep(pause)  # nothing tells when
+            pause = min(2 * pause, TICK)
 
 
 def needed_backpressure(send: Send) -> Backpressure | None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from ._backlog import needed_backpressure
-from ._sockets import address, sockets
+from ._sockets import address, connections
 from ._types import Scope, Send
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -42,7 +42,9 @@ class Connection:
     @property
     def is_deaf(self) -> bool:
         """Whether the server does not read, and so would not see its client leave."""
-        return self._transport is not None and not self._transport.is_reading()
+        transport = self._transport
+        # Closing first: asyncio's transports of TLS raise when they are asked anything else by then.
+        return transport is not None and (transport.is_closing() or not transport.is_reading())
 
     def is_lost(self) -> bool:
         """Whether the client has left, as far as that shows; `False` where the server sees it by itself."""
@@ -51,10 +53,7 @@ class Connection:
         return bool(self._transport.is_closing()) or self._is_hung_up()
 
     def reset(self) -> bool:
-        """Wait for its client no more: reset it, and drop what is queued; whether that was possible.
-
-        Milliseconds with thousands of descriptors.
-        """
+        """Wait for its client no more: reset it, and drop what is queued; whether that was possible."""
         if self._backpressure is not None:
             self._backpressure.given_up = True
         if not self._scope.get("http_version", "").startswith("1"):
@@ -81,12 +80,11 @@ class Connection:
 
     def _reset_socket(self) -> bool:
         client, server = address(self._scope.get("client")), address(self._scope.get("server"))
-        if client is None or server is None:
+        found = None if client is None or server is None else connections.find(client, server)
+        if found is None:
             return False
-        for _, found in sockets():
-            with found, suppress(OSError):
-                if address(found.getpeername()) == client and address(found.getsockname()) == server:
-                    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-                    found.shutdown(socket.SHUT_RDWR)
-                    return True
+        with found, suppress(OSError):
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            found.shutdown(socket.SHUT_RDWR)
+            return True
         return False

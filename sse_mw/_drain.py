@@ -30,30 +30,32 @@ LOOK = 0.2
 class Drain:
     """One server's, in one event loop. Its methods are called from the loop's thread; `begun_at` from any."""
 
-    def __init__(self, ticker: Ticker) -> None:
+    def __init__(self, ticker: Ticker, scope: Scope) -> None:
         self.ticker = ticker
         self.begun_at: float | None = None
         self.bucket: Bucket | None = None
         self._open = 0
-        self._listening: Listening | None = None
+        self._listening = Listening(scope)
+        self._looked_at = ticker.now
         self._begun: Event | None = None
         self._waiting = 0
 
     def is_succeeded(self, scope: Scope) -> bool:
         """Whether the server has stopped, and another listens now where it did."""
-        return self.begun_at is not None and self._listening is not None and bool(self._listening.successor(scope))
+        if self.begun_at is None or self.ticker.now < self._looked_at + LOOK:
+            return False
+        self._looked_at = self.ticker.now
+        return self._listening.successor(scope) is not None
 
     def stream_opened(self, scope: Scope) -> None:
-        """From the first stream on the server is watched."""
+        """As long as a stream is open the server is watched."""
         self._open += 1
         if self._open == 1:
             self._note_listening(scope)
             self.ticker.add(self)
 
     def _note_listening(self, scope: Scope) -> None:
-        if self._listening is None:
-            self._listening = Listening(scope)
-        elif self.begun_at is None and self._listening.is_closed():
+        if self.begun_at is None and self._listening.is_closed():
             # It stopped while no stream was open. If no other server listens by now, the next visit begins the drain.
             self._listening = self._listening.successor(scope) or self._listening
 
@@ -64,7 +66,7 @@ class Drain:
 
     def visit(self, now: float) -> float:
         """Look at the server; see `Ticker`."""
-        if self.begun_at is None and self._listening is not None and self._listening.is_closed():
+        if self.begun_at is None and self._listening.is_closed():
             logger.info("The server has stopped listening; its event streams are drained.")
             self.begin()
         return now + LOOK
@@ -100,6 +102,12 @@ class Drains:
         self._by_address: dict[object, Drain] = {}
         self._all_begun = False
         self._lock = threading.Lock()
+        self.is_empty = True
+
+    def note(self, scope: Scope) -> None:
+        """The first request has come. What its server listens on has to be seen while it does; a stream may be late."""
+        self.is_empty = False
+        self.of(scope)
 
     def of(self, scope: Scope) -> Drain:
         """The drain of the server that a request came from."""
@@ -113,7 +121,7 @@ class Drains:
         with self._lock:
             drain = self._by_address.get(where)
             if drain is None or (not self._all_begun and drain.is_succeeded(scope)):
-                drain = self._by_address[where] = Drain(self.ticker)
+                drain = self._by_address[where] = Drain(self.ticker, scope)
                 if self._all_begun:
                     drain.begun_at = self.ticker.now
             return drain
@@ -122,5 +130,6 @@ class Drains:
         """Every server's, those that are still to come too."""
         with self._lock:
             self._all_begun = True
-        for drain in self._by_address.values():
+            drains = [*self._by_address.values()]
+        for drain in drains:
             drain.begin()

@@ -5,8 +5,10 @@ whose descriptor is another file's by now, means that the server is shutting dow
 the server's is touched. A lifespan's shutdown comes too late: after the last response, for which it waits.
 """
 
+import ipaddress
 import os
 import socket
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
 
@@ -17,13 +19,15 @@ from ._types import Scope
 class Listening:
     """The listening sockets of the server that one request came from."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, but_not: AbstractSet[int] = frozenset()) -> None:
+        """`but_not` has inodes, of those that do not count."""
         server = scope.get("server")
         self._inodes: dict[int, int] = {}
         for descriptor, listening in sockets():
-            with listening, suppress(OSError):
-                if _listens(listening, server):
-                    self._inodes[descriptor] = os.fstat(descriptor).st_ino
+            with suppress(OSError):
+                inode = os.fstat(descriptor).st_ino
+                if inode not in but_not and _listens(listening, server):
+                    self._inodes[descriptor] = inode
 
     def __bool__(self) -> bool:
         """Whether any was found: another process may listen for this one."""
@@ -31,22 +35,34 @@ class Listening:
 
     def is_closed(self) -> bool:
         """Whether one of them is gone."""
-        return any(_inode(descriptor) != inode for descriptor, inode in self._inodes.items())
+        return bool(self._closed())
 
     def successor(self, scope: Scope) -> "Listening | None":
-        """What listens now where these did, if one is there that was not among them."""
-        now = Listening(scope)
-        return now if not set(now._inodes.values()) <= set(self._inodes.values()) else None
+        """What listens now where these did, if anything does but those that are gone."""
+        return Listening(scope, self._closed()) or None
+
+    def _closed(self) -> set[int]:
+        return {inode for descriptor, inode in self._inodes.items() if _inode(descriptor) != inode}
 
 
 def _listens(candidate: socket.socket, server: Any) -> bool:
-    """Whether it is the server's: by its port, or as a Unix socket by its path, which not every server tells."""
+    """Whether it is the server's: by its address, or as a Unix socket by its path, which not every server tells."""
     if not candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return False
     named = address(server)
-    if candidate.family in (socket.AF_INET, socket.AF_INET6):
-        return named is not None and int(candidate.getsockname()[1]) == named[1]
-    return named is None and (not server or server[0] == candidate.getsockname())
+    if candidate.family not in (socket.AF_INET, socket.AF_INET6):
+        return named is None and (not server or server[0] == candidate.getsockname())
+    host, port = candidate.getsockname()[:2]
+    return named is not None and port == named[1] and _may_be_reached_at(str(host), named[0])
+
+
+def _may_be_reached_at(listening: str, host: str) -> bool:
+    """Whether what listens on one address takes connections to another. A name, as some servers give it, may be any."""
+    try:
+        own, wanted = ipaddress.ip_address(listening), ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return own.is_unspecified or own == wanted
 
 
 def _inode(descriptor: int) -> int | None:

@@ -74,7 +74,7 @@ class SSEMiddleware:
             `text/*`), for clients that send `Accept: text/event-stream`, or path patterns (`/legacy/*`), for all
             clients; the value of a path pattern may be a mapping of media types in turn, for clients that ask.
             The first that matches response and client decides.
-        on_open: Called with a `StreamInfo` before a stream starts.
+        on_open: Called with a `StreamInfo` before a stream starts, or is refused.
         on_close: Called with a `StreamInfo` when a stream has ended: once, whatever ended it.
             Either hook may be a coroutine function. What they raise is logged and has no other effect.
         on_error: Called with the exception of an app that failed in its stream; may return a last event for the
@@ -163,6 +163,8 @@ class SSEMiddleware:
             self._warn_of_another()
             return await self.app(scope, receive, send)
         drains = self._loops.get()
+        if drains.is_empty:
+            drains.note(scope)
         running = drains.ticker.backend.cancellable()
         exchange = Exchange(scope, receive, send, self._options, self._recorder, drains, running)
         try:

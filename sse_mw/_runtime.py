@@ -445,7 +445,7 @@ class PerLoop(Generic[T]):
         self._make = make
         self._max_threads = max_threads
         self._by_loop: WeakKeyDictionary[Any, T] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler that asks may have interrupted who holds it
 
     def get(self) -> T:
         trio = sys.modules.get("trio")

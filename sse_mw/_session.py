@@ -121,7 +121,9 @@ class Session:
         """Answer in the app's place, as a drain has begun: a whole response, that asks to come back later."""
         self._ticker.add(self)
         self._drain.stream_opened(self._scope)
-        self._recorder.opened()
+        if not self._quiet:
+            self._recorder.opened()
+            self._hooks.call("on_open", self._options.on_open, self.info)
         await self.writer.send_start(message)
         self.started = True
         self._receiver.watch(self.client_left, self._look_soon)
@@ -139,7 +141,7 @@ class Session:
     def visit(self, now: float) -> float:
         """Do what is due at `now`; see `Ticker`."""
         if self.reason is None and self.started and self._connection.is_lost():
-            self.client_left()
+            self._client_lost()
         if self.reason is not None:
             return self._visit_ended(now)
         if self.started and self._receiver.needs_pump and (self._feed is None or not self._feed.reads):
@@ -245,6 +247,12 @@ class Session:
         """The disconnect has come, or a send has failed."""
         # hypercorn on trio tells of it before the last send returns.
         self.end(CloseReason.COMPLETED if self.writer.app_finished else CloseReason.CLIENT_LEFT)
+
+    def _client_lost(self) -> None:
+        """The server has not seen that its client has left, and would report that the end is missing."""
+        self.client_left()
+        if self.writer.claim():
+            self._ticker.backend.spawn(self.send_last, b"")
 
     def cancelled_app(self) -> bool:
         return self._leaving.is_cancelled()

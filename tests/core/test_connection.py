@@ -4,12 +4,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import MethodType
 
+import anyio
 import pytest
 
 from sse_mw._connection import HUNG_UP, Connection
 from sse_mw._types import Message
+from support.asgi import Receive as ASGIReceive
 from support.asgi import http_scope
+from support.driver import Recorded, Run, chunks_app
 
 
 async def send(message: Message) -> None:
@@ -38,6 +42,8 @@ class Transport:
         return self.closing
 
     def is_reading(self) -> bool:
+        if self.closing:
+            raise AttributeError("as asyncio's transports of TLS do then")
         return self.reading
 
     def abort(self) -> None:
@@ -145,8 +151,30 @@ def test_a_client_that_leaves_while_nobody_reads_is_seen(pair: tuple[socket.sock
 def test_a_transport_that_closes_is_a_client_that_has_left(pair: tuple[socket.socket, socket.socket]) -> None:
     _, server = pair
     transport = Transport(server)
-    transport.reading, transport.closing = False, True
+    transport.closing = True
     assert Connection(http_scope(), Cycle(transport).send).is_lost()
+
+
+@pytest.mark.anyio
+async def test_the_server_gets_the_end_of_a_stream_whose_client_it_has_not_seen_leave() -> None:
+    if HUNG_UP is None:
+        pytest.skip("platform: poll tells of no hang-up here")
+    client, server = socket.socketpair()
+    run = Run(ASGIReceive())
+    transport = Transport(server)
+    transport.reading = False
+    cycle = Cycle(transport)
+    cycle.send = MethodType(lambda _, message: run.send(message), cycle)  # type: ignore[method-assign]
+    middleware = Recorded(chunks_app(b"data: x\n\n", end=False))
+    with server, anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(middleware, http_scope(), run.receive, cycle.send)
+            await run.send.wait_for_bytes(b"data: x\n\n")
+            await anyio.sleep(3)
+            client.close()
+    assert middleware.reasons == ["client_left"]
+    assert middleware.closed[0].duration < 5
+    assert run.send.complete
 
 
 @pytest.mark.parametrize("shown", [None, object(), type("Twisted", (), {"abort": None})()])

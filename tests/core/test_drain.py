@@ -82,7 +82,97 @@ async def test_new_streams_are_refused_in_the_form_that_their_client_takes() -> 
     assert (other.send.status, other.send.body) == (503, b"")
     assert 1 <= int(other.send.headers[b"retry-after"]) <= 3
     assert middleware.reasons == ["refused", "refused"]
-    assert middleware.opened == []
+    assert len(middleware.opened) == 2, "as many as are closed, for who counts what is open"
+
+
+async def test_a_refused_head_is_no_stream() -> None:
+    middleware = Recorded(idle)
+    middleware.drain()
+    async with running(middleware, http_scope(method="HEAD")) as run:
+        await run.finish(5)
+    assert run.send.status == 503
+    assert middleware.stats().open == 0
+    with anyio.fail_after(1):
+        await middleware.drain()
+    assert middleware.opened == middleware.closed == []
+
+
+async def test_a_first_stream_that_is_late_is_drained_too() -> None:
+    """The server stops listening while its very first request has not started its response."""
+    listening = listen()
+
+    @sse_route
+    async def slow(scope: Scope) -> AsyncIterator[str]:
+        await anyio.sleep(2)
+        yield "x"
+        await anyio.sleep_forever()
+
+    middleware = Recorded(slow, drain_grace=1, open_timeout=None)
+    async with running(middleware, http_scope(server=listening.getsockname())) as run:
+        await anyio.sleep(1)
+        listening.close()
+        await run.finish(5)
+    assert run.send.complete
+    assert middleware.reasons == ["drain"]
+
+
+async def test_a_drain_may_be_begun_by_a_signal_that_interrupts_a_request() -> None:
+    middleware = Recorded(idle)
+    with middleware._loops._lock:  # as a request has it at that moment, in the same thread
+        middleware.drain()
+    assert middleware._draining
+
+
+@pytest.mark.parametrize("hosts", [("127.0.0.1", "127.0.0.2"), ("127.0.0.1", "::1")])
+async def test_servers_at_one_port_of_several_addresses_drain_each_for_itself(hosts: tuple[str, str]) -> None:
+    middleware = Recorded(idle, drain_grace=0)
+    with listen() as one, socket.socket(socket.AF_INET6 if ":" in hosts[1] else socket.AF_INET) as other:
+        port = one.getsockname()[1]
+        try:
+            other.bind((hosts[1], port))
+        except OSError:
+            pytest.skip("platform: no such address here")
+        other.listen()
+        async with (
+            running(middleware, http_scope(server=(hosts[0], port))) as stays,
+            running(middleware, http_scope(server=(hosts[1], port))) as ends,
+        ):
+            await stays.send.wait_for_bytes(b"data: x")
+            await ends.send.wait_for_bytes(b"data: x")
+            other.close()
+            await ends.finish(5)
+            await anyio.sleep(5)
+            assert not stays.finished.is_set()
+
+
+async def test_what_listens_on_every_address_is_the_server_of_each() -> None:
+    middleware = Recorded(idle, drain_grace=0)
+    everywhere = socket.create_server(("", 0))
+    port = everywhere.getsockname()[1]
+    async with running(middleware, http_scope(server=("127.0.0.1", str(port)))) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        everywhere.close()
+        await run.finish(5)
+    assert middleware.reasons == ["drain"]
+
+
+async def test_a_twin_at_the_same_port_goes_on_with_new_streams() -> None:
+    """SO_REUSEPORT: nothing tells whose connection was whose, so that all end; but none is refused for ever."""
+    if not hasattr(socket, "SO_REUSEPORT"):
+        pytest.skip("platform: no SO_REUSEPORT here")
+    middleware = Recorded(idle, drain_grace=0)
+    one = socket.create_server(("127.0.0.1", 0), reuse_port=True)
+    with socket.create_server(one.getsockname(), reuse_port=True) as twin:
+        scope = http_scope(server=twin.getsockname())
+        async with running(middleware, scope) as first:
+            await first.send.wait_for_bytes(b"data: x")
+            one.close()
+            await first.finish(5)
+            await anyio.sleep(1)
+        async with running(middleware, scope) as second:
+            await second.send.wait_for_bytes(b"data: x")
+            await anyio.sleep(5)
+            assert not second.finished.is_set()
 
 
 async def test_an_app_that_streams_on_after_its_refusal_is_ended() -> None:

@@ -101,7 +101,7 @@ def test_head_is_answered_with_the_headers_alone(launched: Launched) -> None:
 
 def test_an_http_1_0_client_gets_a_plain_body(launched: Launched) -> None:
     """HTTP/1.0: the events as they are, and their end when the connection closes."""
-    with connected(launched.address) as connection:
+    with connected(launched.address, tls=launched.launch.tls) as connection:
         connection.sendall(b"GET /ticks HTTP/1.0\r\nHost: localhost\r\n\r\n")
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = received.partition(b"\r\n\r\n")
@@ -125,7 +125,7 @@ def test_a_pipelined_request_hides_no_disconnect(launched: Launched) -> None:
     """Pipelined: a client that has sent a second request behind its stream, and leaves, is noticed."""
     path = path_of("pinged")
     request = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with connected(launched.address) as connection:
+    with connected(launched.address, tls=launched.launch.tls) as connection:
         connection.sendall(request % path.encode() + request % b"/ticks")
         received = b""
         while b": ping" not in received:

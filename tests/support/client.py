@@ -4,6 +4,7 @@ Every wait has a deadline, and its failure tells what was waited for and what ca
 """
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,17 @@ class TooLate(AssertionError):
     """What was waited for did not come in time, or something else came."""
 
 
-def connected(address: Address, receive_buffer: int | None = None) -> socket.socket:
+def trusting_context(*protocols: str) -> ssl.SSLContext:
+    """For TLS with a server whose certificate is the tests' own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    return context
+
+
+def connected(address: Address, receive_buffer: int | None = None, *, tls: bool = False) -> socket.socket:
     """A connection. A small receive buffer leaves the server soon with what a client does not read."""
     unix = address[0].startswith("/")
     connection = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
@@ -29,10 +40,10 @@ def connected(address: Address, receive_buffer: int | None = None) -> socket.soc
     connection.settimeout(DEADLINE)
     try:
         connection.connect(address[0] if unix else address)
+        return trusting_context().wrap_socket(connection) if tls else connection
     except BaseException:
         connection.close()
         raise
-    return connection
 
 
 class Response:
@@ -97,9 +108,9 @@ class Response:
 class RawClient(Response):
     """One HTTP/1.1 connection, one request."""
 
-    def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, address: Address, *, receive_buffer: int | None = None, tls: bool = False) -> None:
         super().__init__()
-        self._socket = connected(address, receive_buffer)
+        self._socket = connected(address, receive_buffer, tls=tls)
         self._host = f"{address[0]}:{address[1]}" if address[1] else "localhost"
         self._http = h11.Connection(h11.CLIENT)
 
@@ -144,7 +155,7 @@ class RawClient(Response):
             received = self._socket.recv(65536)
         except TimeoutError:
             return False
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             self.ended = "reset"
             return True
         self._take_in(received)

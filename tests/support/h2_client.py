@@ -12,7 +12,7 @@ import h2.connection
 import h2.errors
 import h2.events
 
-from support.client import Address, Response, connected
+from support.client import Address, Response, connected, trusting_context
 
 
 class H2Connection:
@@ -21,18 +21,12 @@ class H2Connection:
     def __init__(self, address: Address, *, tls: bool) -> None:
         self.host = f"{address[0]}:{address[1]}"
         self.tls = tls
-        self._socket = self._secured(connected(address)) if tls else connected(address)
+        plain = connected(address)
+        self._socket = trusting_context("h2").wrap_socket(plain) if tls else plain
         self.http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.http.initiate_connection()
         self.streams: dict[int, H2Client] = {}
         self.flush()
-
-    def _secured(self, plain: socket.socket) -> socket.socket:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # the tests' own certificate
-        context.set_alpn_protocols(["h2"])
-        return context.wrap_socket(plain)
 
     def flush(self) -> None:
         if pending := self.http.data_to_send():

@@ -29,6 +29,7 @@ class Launch:
     title: str
     command: tuple[str, ...]
     http: Literal["1.1", "h2", "h2c"] = "1.1"
+    tls: bool = False
     loop: Literal["asyncio", "uvloop", "trio"] = "asyncio"
     processes: int = 1
     """Which run the lifespan."""
@@ -85,8 +86,8 @@ class Launched:
     def connect(self, *, receive_buffer: int | None = None) -> RawClient | H2Client:
         """A client that speaks the server's HTTP."""
         if self.launch.http == "1.1":
-            return self.server.connect(receive_buffer=receive_buffer)
-        return H2Client(H2Connection(self.address, tls=self.launch.http == "h2"))
+            return RawClient(self.address, receive_buffer=receive_buffer, tls=self.launch.tls)
+        return H2Client(H2Connection(self.address, tls=self.launch.tls))
 
     def entries(self, what: str, path: str) -> list[dict[str, Any]]:
         """What the app has noted."""
@@ -121,9 +122,9 @@ class Curls:
         self._wanted = sum(paths.values())
         unix = launched.address[0] if launched.address[0].startswith("/") else None
         host = "localhost" if unix else f"{launched.address[0]}:{launched.address[1]}"
-        scheme = "https" if launched.launch.http == "h2" else "http"
-        how = {"1.1": ["--http1.1"], "h2": ["--http2", "-k"], "h2c": ["--http2-prior-knowledge"]}[launched.launch.http]
-        command = ["curl", "-sN", "-Z", "--parallel-immediate", "--parallel-max", "200", *how, "-w", "%{exitcode}\\n"]
+        scheme = "https" if launched.launch.tls else "http"
+        how = {"1.1": ["--http1.1"], "h2": ["--http2"], "h2c": ["--http2-prior-knowledge"]}[launched.launch.http]
+        command = ["curl", "-skN", "-Z", "--parallel-immediate", "--parallel-max", "200", *how, "-w", "%{exitcode}\\n"]
         command += ["--unix-socket", unix] if unix else []
         for path, count in paths.items():
             command += ["-o", str(folder / f"{path}-#1"), f"{scheme}://{host}/{path}/[1-{count}]"]
@@ -174,6 +175,8 @@ CLOSED_TOO_SOON = dict.fromkeys(
     "hypercorn on trio may close an HTTP/2 connection before it has sent its last frame; the events before arrive",
 )
 
+HYPERCORN_TLS = ("--certfile={cert}", "--keyfile={key}")
+UVICORN_TLS = ("--ssl-certfile={cert}", "--ssl-keyfile={key}")
 UVICORN = ("uvicorn", "--host=127.0.0.1", "--port={port}", "--no-access-log")
 
 
@@ -198,14 +201,13 @@ def _granian(name: str, title: str, *options: str, **more: Any) -> Launch:
 
 def _hypercorn_loop(loop: Any) -> list[Launch]:
     worker = f"--worker-class={loop}"
-    tls = ("--certfile={cert}", "--keyfile={key}")
     h2: dict[str, Any] = {
         "absent": SAME | NOT_RECYCLED | NOT_HTTP_1,
         "unreliable": CLOSED_TOO_SOON if loop == "trio" else {},
     }
     return [
         _hypercorn(loop, loop, worker, loop=loop, absent=NOT_RECYCLED),
-        _hypercorn(f"{loop}-h2", f"{loop}, HTTP/2", worker, *tls, loop=loop, http="h2", **h2),
+        _hypercorn(f"{loop}-h2", f"{loop}, HTTP/2", worker, *HYPERCORN_TLS, loop=loop, http="h2", tls=True, **h2),
         _hypercorn(f"{loop}-h2c", f"{loop}, h2c", worker, loop=loop, http="h2c", **h2),
     ]
 
@@ -226,6 +228,9 @@ LAUNCHES = [
     _uvicorn("httptools", "httptools", "--http=httptools", "--loop=asyncio", absent=NOT_RECYCLED, cannot=CHUNKED),
     _uvicorn("uvloop", "httptools, uvloop", "--http=httptools", "--loop=uvloop", loop="uvloop", absent=NOT_RECYCLED,
              cannot=CHUNKED),
+    _uvicorn("tls", "h11, TLS", "--http=h11", "--loop=asyncio", *UVICORN_TLS, tls=True),
+    _uvicorn("tls-uvloop", "httptools, uvloop, TLS", "--http=httptools", "--loop=uvloop", *UVICORN_TLS, loop="uvloop",
+             tls=True, cannot=CHUNKED),
     _uvicorn("workers", "`--workers 2`", "--http=h11", "--workers=2", processes=2),
     _uvicorn("reload", "`--reload`", "--http=h11", "--reload", "--reload-dir={folder}", recycling="touch", absent=SAME),
     _uvicorn("limit", "`--limit-max-requests`", "--http=h11", "--limit-max-requests={requests}", recycling="requests",
