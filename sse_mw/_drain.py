@@ -13,6 +13,7 @@ The rules:
 
 import logging
 import threading
+from math import inf
 
 from anyio import Event
 
@@ -36,13 +37,13 @@ class Drain:
         self.bucket: Bucket | None = None
         self._open = 0
         self._listening = Listening(scope)
-        self._looked_at = ticker.now
+        self._looked_at = -inf
         self._begun: Event | None = None
         self._waiting = 0
 
     def is_succeeded(self, scope: Scope) -> bool:
         """Whether the server has stopped, and another listens now where it did."""
-        if self.begun_at is None or self.ticker.now < self._looked_at + LOOK:
+        if self.begun_at is None or (self.ticker.is_running and self.ticker.now < self._looked_at + LOOK):
             return False
         self._looked_at = self.ticker.now
         return self._listening.successor(scope) is not None

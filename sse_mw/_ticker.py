@@ -42,7 +42,8 @@ class Ticker:
         self.backend = backend
         self._lost = 0.0
         self.now = backend.time()
-        self._running = False
+        self.is_running = False
+        """Whether `now` goes on."""
         self._count = 0
         self._buckets: dict[int, Bucket] = {}
         self._indexes: list[int] = []
@@ -51,8 +52,8 @@ class Ticker:
     def add(self, visited: Visited) -> None:
         """Visit at the next tick. A stream that ends before has cost one dict entry."""
         self._count += 1
-        if not self._running:
-            self._running = True
+        if not self.is_running:
+            self.is_running = True
             self.now = self.fresh()
             self.backend.call_later(TICK, self._tick)
         self._put(visited, int(self.now / TICK) + 1)
@@ -95,7 +96,7 @@ class Ticker:
 
     def _tick(self) -> None:
         if not self._count:
-            self._running = False
+            self.is_running = False
             return
         try:
             self._look_at_the_time()

@@ -263,10 +263,11 @@ def listen(port: int = 0) -> socket.socket:
     return listening
 
 
+@pytest.mark.parametrize("lived", [5, 0])
 @pytest.mark.parametrize("same_port", [True, False])
 @pytest.mark.parametrize("streams", [0, 1], ids=["it stopped idle", "it stopped with a stream"])
 async def test_a_server_that_starts_after_another_has_stopped_streams_and_is_drained_in_turn(
-    streams: int, same_port: bool
+    streams: int, same_port: bool, lived: float
 ) -> None:
     """As test suites do it: one app, one event loop, many servers."""
     middleware = Recorded(idle, drain_grace=0)
@@ -277,7 +278,7 @@ async def test_a_server_that_starts_after_another_has_stopped_streams_and_is_dra
         scope = http_scope(server=("127.0.0.1", port))
         async with running(middleware, scope) as first:
             await first.send.wait_for_bytes(b"data: x")
-            await anyio.sleep(5)
+            await anyio.sleep(lived)
             assert not first.finished.is_set()
             if streams:
                 listening.close()

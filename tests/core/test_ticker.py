@@ -55,7 +55,7 @@ async def test_a_ticker_with_nothing_to_do_does_not_tick_and_starts_again() -> N
     ticker.remove(first)
     await anyio.sleep(1)
     assert first.visits == []
-    assert not ticker._running
+    assert not ticker.is_running
     stale = ticker.now
     await anyio.sleep(100)
     ticker.add(second)
