@@ -298,8 +298,9 @@ class Session:
         if self._connection.reset():
             logger.info("%s read nothing %s; its connection was reset.", self.info.client, why)
         else:
-            logger.warning("%s read nothing %s; its stream was ended, but its connection could not be reset, so the "
-                           "server holds what is unsent.", self.info.client, why)  # fmt: skip
+            # Nothing tells a client that has left at this very moment from one whose address a proxy has replaced.
+            logger.warning("%s read nothing %s; its stream was ended, but its connection could not be reset: unless it "
+                           "is closed by now, the server holds what is unsent.", self.info.client, why)  # fmt: skip
 
     async def _end_ours(self, reason: CloseReason, block: bytes = b"") -> None:
         """End a stream whose client is there, once the send under way is through."""

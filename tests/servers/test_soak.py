@@ -73,7 +73,7 @@ SAID = [
     r"sse_mw: ERROR: The app of GET /forgets returned without ending its event stream; it was ended for it\.",
     r"sse_mw: INFO: The server has stopped listening; its event streams are drained\.",
     # A client that leaves in the very moment of its timeout: there is nothing to be reset.
-    r"sse_mw: WARNING: .* its stream was ended, but its connection could not be reset, .*",
+    r"sse_mw: WARNING: .* its stream was ended, but its connection could not be reset: .*",
 ]
 KNOWN = re.compile("|".join(f"(?:{line})" for line in SAID))
 
