@@ -59,7 +59,7 @@ class Leaving:
 
     def visit(self, now: float) -> float:
         """Do what is due at `now`; when to look again."""
-        if self.is_through or self._is_past_streaming or self._writer.drains:
+        if self.is_past_streaming or self._writer.drains:
             self._writer.let_go()
             return inf
         if self._ends_by_itself and now < self._ended_at + self._cleanup_timeout:
@@ -83,8 +83,10 @@ class Leaving:
             logger.error("The app of %s failed after its event stream had ended.", self._request, exc_info=error)
 
     @property
-    def _is_past_streaming(self) -> bool:
-        """It sent its last message, or the task that streamed has ended since, while the app's own goes on."""
+    def is_past_streaming(self) -> bool:
+        """It is through, or sent its last message, or the task that streamed has ended since, while its own goes on."""
+        if self.is_through:
+            return True
         ended_since = self._streamed and self._backend.is_finished(self._streamer)
         return self._writer.app_finished or (ended_since and self._streamer is not self._app.task)
 

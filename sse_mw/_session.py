@@ -45,6 +45,9 @@ logger = logging.getLogger("sse_mw")
 LAST_WORDS = 1.0
 """Seconds to end a stream in when the server cancels its request."""
 
+CLEANUP_FIRST = 0.5
+"""Seconds that the last message of a drained stream waits for its app's cleanup."""
+
 DEAF_LOOK = 1.0
 """Seconds between two looks at a connection whose server does not read it."""
 
@@ -318,8 +321,22 @@ class Session:
 
     async def send_last(self, block: bytes) -> None:
         """With the turn, which is given back: a last block of ours, and the end of the body."""
+        if self.reason is CloseReason.DRAIN:
+            await self._wait_for_cleanup()
         wanted = block and self._pings_allowed and self.writer.at_boundary and not self._quiet
         await self.writer.send_ours(block if wanted else b"", last=True)
+
+    async def _wait_for_cleanup(self) -> None:
+        """granian stops its event loop when the last response has ended, whatever the apps are about."""
+        while self._is_cleaning_up and self._ticker.now < self._ended_at + CLEANUP_FIRST:
+            await anyio.sleep(TICK)
+            self.writer.busy_since = self._ticker.now  # this is no slow send
+
+    @property
+    def _is_cleaning_up(self) -> bool:
+        if self._feed is not None:
+            return self._feed.is_stopping or not self._leaving.is_through
+        return not self._leaving.is_past_streaming
 
     async def _send_end(self, sent: anyio.Event) -> None:
         """The end of the body, once the send under way is through."""

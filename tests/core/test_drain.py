@@ -335,6 +335,50 @@ async def test_another_unix_socket_than_the_servers_is_nothing_to_it(tmp_path: P
     assert middleware.reasons == ["drain"]
 
 
+@pytest.mark.parametrize(("cleanup", "ends_after"), [(0.3, 0.3), (5.0, 0.5)])
+@pytest.mark.parametrize("kind", ["source", "passed through"])
+async def test_the_cleanup_comes_before_the_end_of_the_body_if_it_is_short(
+    kind: str, cleanup: float, ends_after: float
+) -> None:
+    """A server may stop its event loop when the last response has ended, as granian does."""
+    cleaned_up_at: list[float] = []
+
+    async def clean_up() -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(cleanup)
+        cleaned_up_at.append(anyio.current_time())
+
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        try:
+            yield "x"
+            await anyio.sleep_forever()
+        finally:
+            await clean_up()
+
+    async def passed_through(send: Any) -> None:
+        try:
+            await send(body(b"data: x\n\n"))
+            await anyio.sleep_forever()
+        finally:
+            await clean_up()
+
+    # A short send_timeout: the wait is no slow send.
+    app = source if kind == "source" else sending(passed_through)
+    middleware = Recorded(app, drain_grace=0, send_timeout=0.1)
+    async with running(middleware) as run:
+        await run.send.wait_for_bytes(b"data: x")
+        await anyio.sleep(1)
+        began = anyio.current_time()
+        middleware.drain()
+        await run.send.wait_for_bytes(b"retry: ")
+        assert anyio.current_time() - began == pytest.approx(ends_after, abs=0.12)
+        await run.finish(10)
+    assert run.send.complete
+    assert cleaned_up_at[0] - began == pytest.approx(cleanup, abs=0.12)
+    assert middleware.reasons == ["drain"]
+
+
 @pytest.mark.parametrize("grace", [None, -1, True, False, float("nan"), "5"])
 def test_a_grace_that_cannot_be_meant_is_refused(grace: Any) -> None:
     with pytest.raises(InvalidOption, match="drain_grace"):

@@ -84,7 +84,8 @@ def test_a_client_that_stops_reading_is_let_go(launched: Launched) -> None:
             sibling.read_events(10)
         else:
             assert client.read_end(within=5) in ("reset", "truncated")
-    assert launched.server.output().count("read nothing for send_timeout") == 1
+    said = launched.server.wait_for_output("read nothing for send_timeout")
+    assert said.count("read nothing for send_timeout") == 1
 
 
 def test_head_is_answered_with_the_headers_alone(launched: Launched) -> None:
@@ -106,7 +107,8 @@ def test_an_http_1_0_client_gets_a_plain_body(launched: Launched) -> None:
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = received.partition(b"\r\n\r\n")
     assert b" 200 " in head.split(b"\r\n")[0]
-    assert body == b"".join(b"data: %d\n\n" % number for number in range(5))
+    # On a slow moment of the machine's the stream is opened by a comment.
+    assert body.removeprefix(b":\n\n") == b"".join(b"data: %d\n\n" % number for number in range(5))
 
 
 def test_a_failure_in_mid_stream_ends_a_whole_response(launched: Launched) -> None:
@@ -147,6 +149,8 @@ def told_to_end(fresh: Fresh, folder: Path, grace: float, number: int) -> float:
     finally:
         curls.kill()
     assert codes == [0] * sum(STREAMS.values())
+    if running.launch.waits_for_cleanup:
+        assert len(running.entries("cleaned up", "/idle")) == STREAMS["idle"]
     output = running.server.output()
     assert output.count("lifespan shutdown") == running.launch.processes
     assert "Traceback" not in output
@@ -165,9 +169,9 @@ def told_to_end_in_time(fresh: Fresh, folder: Path, grace: float, number: int) -
 
 @pytest.mark.parametrize("grace", [0, 1])
 def test_sigterm_ends_the_server_in_time_and_every_response_whole(fresh: Fresh, tmp_path: Path, grace: int) -> None:
-    """SIGTERM: with 100 idle streams and 10 busy ones the server ends within `drain_grace` + 1 s (tried with 0 and with
-    1 s), each client (curl) gets a whole response and a `retry:`, the lifespan's shutdown runs, and no traceback is
-    printed."""
+    """SIGTERM: with 100 idle streams and 10 busy ones the server ends within `drain_grace` + 1 s (tried with 0 and 1),
+    each client (curl) gets a whole response and a `retry:`, the sources clean up, the lifespan's shutdown runs, and no
+    traceback is printed."""
     told_to_end_in_time(fresh, tmp_path, grace, signal.SIGTERM)
 
 
@@ -212,7 +216,7 @@ def read_from_the_next(running: Launched) -> None:
         try:
             with RawClient(running.address) as client:
                 client.request(path="/ticks").read_end()
-                if client.body.startswith(b"data: 0"):
+                if b"data: 0" in client.body:
                     return
         except (OSError, AssertionError):
             pass  # the old one refuses, or nobody listens yet

@@ -31,6 +31,8 @@ async def idle(scope: Scope) -> AsyncIterator[str]:
         await anyio.sleep(3600)
     finally:
         note("finally", scope["path"])
+        await anyio.sleep(0.05)
+        note("cleaned up", "/idle")
 
 
 @sse_route

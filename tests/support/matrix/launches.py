@@ -35,6 +35,7 @@ class Launch:
     """Which run the lifespan."""
     own_seconds: float = 0.0
     """What the server itself takes to notice a signal, with no stream open, beyond half a second."""
+    waits_for_cleanup: bool = True
     recycling: Literal["requests", "touch", "SIGHUP"] | None = None
     """What makes it end by itself, or start its app anew."""
     cannot: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -214,6 +215,9 @@ def _hypercorn_loop(loop: Any) -> list[Launch]:
 
 ONE_REACTOR = dict.fromkeys((CYCLES, LOOPS), "Twisted's reactor runs once in a process")
 CANCELS = {FAREWELL: "daphne cancels its requests at once: their streams end whole, but no source has a say"}
+NO_CLEANUP: dict[str, str] = dict.fromkeys(
+    (SIGTERM, SIGINT), "daphne ends when the first of the requests that it has cancelled has cleaned up"
+)
 NO_SIGINT = {
     SIGINT: "gunicorn's SIGINT does not end uvicorn's worker, with streams or without, until `graceful_timeout`"
 }
@@ -256,5 +260,5 @@ LAUNCHES = [
     _granian("uvloop", "uvloop", "--loop=uvloop", loop="uvloop"),
     _granian("workers", "2 workers", "--loop=asyncio", "--workers=2", processes=2),
     Launch("daphne", "daphne", ("daphne", "-b", "127.0.0.1", "-p", "{port}"), processes=0, cannot=CANCELS,
-           absent=NOT_RECYCLED | ONE_REACTOR),
+           absent=NOT_RECYCLED | ONE_REACTOR, waits_for_cleanup=False, remarks=NO_CLEANUP),
 ]  # fmt: skip
