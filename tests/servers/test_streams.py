@@ -1,6 +1,5 @@
 """Real servers, real sockets: what a client sees, and what becomes of the app."""
 
-import json
 import socket
 import time
 from itertools import pairwise
@@ -10,19 +9,10 @@ from typing import Any
 import pytest
 
 from support.client import RawClient
+from support.journal import entries, journal
 from support.servers import Server, StartServer
 
 APP = "support.streams:app"
-
-
-def journal(server: Server) -> Any:
-    with server.connect() as client:
-        client.request(path="/journal").read_end()
-        return json.loads(client.body)
-
-
-def entries(server: Server, what: str, path: str) -> list[dict[str, Any]]:
-    return [entry for entry in journal(server)["journal"] if (entry["what"], entry["path"]) == (what, path)]
 
 
 def wait_for(server: Server, what: str, path: str, *, count: int = 1, within: float = 5.0) -> dict[str, Any]:

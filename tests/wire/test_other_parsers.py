@@ -19,18 +19,9 @@ import httpx
 import httpx_sse
 import pytest
 
+from support.browser import CHROMIUM, CHROMIUM_OPTIONS
 from wire.cases import CASES, Case
 from wire.splits import singly
-
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Deviation(NamedTuple):
@@ -210,7 +201,7 @@ def ask_chromium(streams: Streams) -> dict[str, list[Any]]:
         "cursor": [(f"/cursor/{number}", [], True) for number in MOVES_CURSOR],
     }
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
         try:
             page = browser.new_page()
             page.set_default_timeout(20_000)
