@@ -19,7 +19,8 @@ Each cell of this table is a test: a real server, launched as the row says, with
 page from its outcomes (`python -m nox -s tests -- tests/matrix`), and the project's checks fail when it says anything
 else.
 
-✓ holds. ✗ cannot hold there, and – makes no sense there; the notes below say why.
+✓ holds. ✗ cannot hold there, or holds by chance alone, and then no test is run. – makes no sense there. The notes below
+say why.
 """
 
 
