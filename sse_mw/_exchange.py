@@ -47,11 +47,11 @@ async def _drop(message: Message) -> None:
 class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
-    __slots__ = ("_app", "_drain", "_drains", "_forward", "_is_over", "_mark", "_producer", "_recorder", "_replaced",
-                 "_send", "_ticker", "options", "receive", "scope", "session")  # fmt: skip
+    __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_producer", "_recorder", "_replaced",
+                 "_send", "_ticker", "options", "receive", "running", "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
-                 drains: Drains, app: Cancellable) -> None:  # fmt: skip
+                 drains: Drains) -> None:  # fmt: skip
         self.scope = scope
         self.options = options
         self._send = send
@@ -59,7 +59,7 @@ class Exchange:
         self._drains = drains
         self._drain: Drain | None = None
         self._ticker = ticker = drains.ticker
-        self._app = app
+        self.running: Cancellable = ticker.backend.cancellable()
         self._mark: Mark | None = None
         self._producer: Producer | None = None
         self._replaced: Producer | None = None
@@ -92,7 +92,7 @@ class Exchange:
             await self._send(plan.start)
             return
         session = self.session = Session(
-            self.scope, plan, self._send, self.receive, self.options, self.drain, self._app, self._recorder
+            self.scope, plan, self._send, self.receive, self.options, self.drain, self.running, self._recorder
         )
         self._forward = _drop if plan.mode is Mode.SOURCE else session.writer.send
         try:

@@ -151,7 +151,8 @@ class WaitingApp:
     async def wait(self) -> None:
         """Return once `go` was called."""
         if not self._is_over:
-            await self._reader.run(self._read_on())
+            with self._reader:
+                await self._read_on()
 
     def go(self) -> None:
         """The source is through: what is waited for is of no interest any more."""

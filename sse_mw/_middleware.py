@@ -69,6 +69,8 @@ class SSEMiddleware:
             holds a thread for as long as it is open. Further ones wait for a thread.
         retry: Milliseconds that clients are to wait before they reconnect, sent as the stream's first field.
             `None`: whatever the client thinks right.
+        coalesce: Whether messages that the app sends without waiting for anything in between go to the server as one,
+            64 KiB at most, as soon as it waits. What it sends one by one goes out at once either way.
         frame: Which responses that are no event streams become some, and how: `"lines"`, an event for each line of
             the body, or `"chunks"`, one for each of its body messages. Keys are media types (`application/x-ndjson`,
             `text/*`), for clients that send `Accept: text/event-stream`, or path patterns (`/legacy/*`), for all
@@ -101,6 +103,7 @@ class SSEMiddleware:
         drain_grace: float = 5.0,
         max_threads: int = 256,
         retry: int | None = None,
+        coalesce: bool = True,
         frame: FrameRules | None = None,
         on_open: Hook | None = None,
         on_close: Hook | None = None,
@@ -122,6 +125,7 @@ class SSEMiddleware:
             drain_grace=drain_grace,
             max_threads=max_threads,
             retry=retry,
+            coalesce=coalesce,
             frame=frame,
             on_open=on_open,
             on_close=on_close,
@@ -165,10 +169,12 @@ class SSEMiddleware:
         drains = self._loops.get()
         if drains.is_empty:
             drains.note(scope)
-        running = drains.ticker.backend.cancellable()
-        exchange = Exchange(scope, receive, send, self._options, self._recorder, drains, running)
+        backend = drains.ticker.backend
+        exchange = Exchange(scope, receive, send, self._options, self._recorder, drains)
         try:
-            return await running.run(self._run(exchange, scope))
+            if backend.is_in_task:
+                return await self._run(exchange, scope)
+            return await backend.run_in_task(self._run(exchange, scope))
         except Exception as error:
             if exchange.session is None or not exchange.session.swallows(error):
                 raise
@@ -181,33 +187,32 @@ class SSEMiddleware:
             )
 
     async def _run(self, exchange: Exchange, scope: Scope) -> Any:
+        # As few coroutines as may be between the server and the app: each costs every wait of the app's.
         token = current.set(exchange)
-        try:
-            return await self._run_app(exchange, scope)
-        except GeneratorExit:
-            exchange.thrown_away()
-            raise
-        except BaseException as error:
-            if exchange.session is not None and not isinstance(error, Exception):
-                await exchange.session.app_cancelled()
-            raise
-        finally:
-            with suppress(ValueError):  # thrown away, and so closed in another context
-                current.reset(token)
+        with exchange.running:
             try:
-                if exchange.is_through():
-                    await exchange.close()
-            finally:
+                try:
+                    result = await self.app(scope, exchange.receive, exchange.send)
+                except Exception as error:
+                    if exchange.session is None or await exchange.session.app_raised(error):
+                        raise
+                    return None
                 if exchange.session is not None:
-                    exchange.session.forget()
-
-    async def _run_app(self, exchange: Exchange, scope: Scope) -> Any:
-        try:
-            result = await self.app(scope, exchange.receive, exchange.send)
-        except Exception as error:
-            if exchange.session is None or await exchange.session.app_raised(error):
+                    await exchange.session.app_returned()
+                return result
+            except GeneratorExit:
+                exchange.thrown_away()
                 raise
-            return None
-        if exchange.session is not None:
-            await exchange.session.app_returned()
-        return result
+            except BaseException as error:
+                if exchange.session is not None and not isinstance(error, Exception):
+                    await exchange.session.app_cancelled()
+                raise
+            finally:
+                with suppress(ValueError):  # thrown away, and so closed in another context
+                    current.reset(token)
+                try:
+                    if exchange.is_through():
+                        await exchange.close()
+                finally:
+                    if exchange.session is not None:
+                        exchange.session.forget()

@@ -57,6 +57,7 @@ class Options:
     drain_grace: float = 5.0
     max_threads: int = 256
     retry: int | None = None
+    coalesce: bool = True
     frame: FrameRules | None = None
     on_open: Hook | None = None
     on_close: Hook | None = None
@@ -79,8 +80,8 @@ class Options:
             _check_count("retry", self.retry, "milliseconds, or None to leave it to the client")
         for name in ("on_open", "on_close", "on_error"):
             _check_callable(name, getattr(self, name))
-        if not isinstance(self.debug, bool):
-            raise _refused("debug", self.debug, "True or False")
+        _check_bool("coalesce", self.coalesce)
+        _check_bool("debug", self.debug)
         if inspect.iscoroutinefunction(self.ping_event):
             raise _refused("ping_event", self.ping_event, "a plain function: a ping is not waited for")
         ping = None if callable(self.ping_event) else ping_bytes(self.ping_event, self.padding)
@@ -108,6 +109,11 @@ def _check_seconds(name: str, value: object, *, optional: bool = True, remedy: s
 def _check_count(name: str, value: object, unit: str, minimum: int = 0, maximum: int = 2**63 - 1) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
         raise _refused(name, value, f"a whole number from {minimum} to {maximum} of {unit}")
+
+
+def _check_bool(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise _refused(name, value, "True or False")
 
 
 def _check_callable(name: str, value: object) -> None:

@@ -206,7 +206,7 @@ class Producer:
                         writer = await self._wait_for_writer()
                         if writer is None:
                             return
-                    if block:
+                    if block and not writer.hold(block):
                         await writer.send({"type": BODY, "body": block, "more_body": True})
                     if writer.ended:
                         return

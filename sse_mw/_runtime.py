@@ -11,9 +11,11 @@ import inspect
 import logging
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from types import TracebackType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -28,19 +30,27 @@ TaskFunction: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 
 
 class Cancellable(Protocol):
-    """The app's run for one request, which can be cancelled from outside it."""
+    """A block in the app's task that can be cancelled from outside it.
 
-    async def run(self, call: Coroutine[Any, Any, T]) -> T | None:
-        """Await `call` in the current task; `None` if `cancel()` ended it. Other cancellations pass through."""
+    A context manager and no function that awaits, since each coroutine between the server and the app would cost every
+    wait of the app's.
+    """
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None:
+        """End an exception that `cancel()` alone has brought. Other cancellations pass through."""
         ...
 
     def cancel(self) -> None:
-        """Cancel what `run` awaits, once. Without effect before `run` and after it."""
+        """Cancel what the block awaits, once. Without effect before the block and after it."""
         ...
 
     @property
     def task(self) -> object:
-        """The task that `run` runs in."""
+        """The task that the block runs in."""
         ...
 
 
@@ -61,6 +71,9 @@ class Interruptible(Protocol):
 
 class Backend(Protocol):
     """What the package asks of an async library. Every method is called from the loop's own thread."""
+
+    clock: Callable[[], float]
+    """Seconds that pass while the loop stands still, too; from any beginning."""
 
     def time(self) -> float:
         """The loop's monotonic clock, in seconds."""
@@ -125,6 +138,15 @@ class Backend(Protocol):
         """Let every other ready task have its turn."""
         ...
 
+    @property
+    def is_in_task(self) -> bool:
+        """Whether the running task is one of the library's, which it can cancel."""
+        ...
+
+    async def run_in_task(self, call: Coroutine[Any, Any, T]) -> T:
+        """Await `call` in a task of the library's, as the running one is not."""
+        ...
+
     def cancellable(self) -> Cancellable: ...
 
 
@@ -171,12 +193,32 @@ class Threads:
         raise NotImplementedError
 
 
+def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """A loop whose time is of another kind, for tests say, is asked; uvloop's own stands still within a turn."""
+    kind = type(loop)
+    is_usual = (
+        getattr(kind, "time", None) is asyncio.BaseEventLoop.time or kind.__module__.partition(".")[0] == "uvloop"
+    )
+    return time.monotonic if is_usual else _weak(loop)
+
+
+def _weak(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    bound = weakref.WeakMethod(loop.time)
+
+    def clock() -> float:
+        time_of_loop = bound()
+        return 0.0 if time_of_loop is None else time_of_loop()
+
+    return clock
+
+
 class AsyncioBackend(Threads):
     """asyncio on any of its loops. Holds the loop weakly, so that a stopped one can be collected."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_threads: int) -> None:
         super().__init__(max_threads)
         self._loop = weakref.ref(loop)
+        self.clock = _clock_of(loop)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def time(self) -> float:
@@ -231,6 +273,28 @@ class AsyncioBackend(Threads):
     async def checkpoint(self) -> None:
         await asyncio.sleep(0)
 
+    @property
+    def is_in_task(self) -> bool:
+        # Not with granian's `--task-impl rust`, whose tasks are none: they cannot be cancelled, or even printed.
+        task = asyncio.current_task()
+        if task is None:
+            return False
+        try:
+            task.get_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    async def run_in_task(self, call: Coroutine[Any, Any, T]) -> T:
+        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(call)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not task.done():  # it is the server that cancels
+                task.cancel()
+                await asyncio.wait([task])
+            raise
+
     def cancellable(self) -> "AsyncioCancellable":
         return AsyncioCancellable()
 
@@ -260,55 +324,29 @@ class AsyncioInterruptible:
         pass  # who closes a loop cancels its tasks
 
 
-def _is_steered_by_asyncio(task: "asyncio.Task[Any] | None") -> bool:
-    """Not with granian's `--task-impl rust`, whose tasks are none: they cannot be cancelled, or even printed."""
-    if task is None:
-        return False
-    try:
-        task.get_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
 class AsyncioCancellable:
-    __slots__ = ("_requested", "task")
+    __slots__ = ("_before", "_requested", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[Any] | None = None
+        self._before = 0
         self._requested = False
 
-    async def run(self, call: Coroutine[Any, Any, T]) -> T | None:
+    def __enter__(self) -> None:
         task = self.task = asyncio.current_task()
-        if task is None or not _is_steered_by_asyncio(task):
-            return await self._run_in_task(call)
-        before = task.cancelling()
-        try:
-            return await call
-        except asyncio.CancelledError:
-            if not self._requested or task.cancelling() > before + 1:
-                raise  # the server's own cancellation, alone or on top of ours
-            return None
-        finally:
-            self.task = None
-            if self._requested:
-                task.uncancel()
+        assert task is not None
+        self._before = task.cancelling()
 
-    async def _run_in_task(self, call: Coroutine[Any, Any, T]) -> T | None:
-        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(call)
-        self.task = task
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if not task.done():  # it is the server that cancels
-                task.cancel()
-                await asyncio.wait([task])
-                raise
-            if not self._requested:
-                raise
-            return None
-        finally:
-            self.task = None
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool:
+        task, self.task = self.task, None
+        if not self._requested or task is None:
+            return False
+        # Not the server's own cancellation, alone or on top of ours.
+        is_ours = isinstance(error, asyncio.CancelledError) and task.cancelling() <= self._before + 1
+        task.uncancel()
+        return is_ours
 
     def cancel(self) -> None:
         if self.task is not None and not self._requested:
@@ -325,6 +363,7 @@ class TrioBackend(Threads):
         super().__init__(max_threads)
         self._trio = trio
         self._token = weakref.ref(token)
+        self.clock: Callable[[], float] = trio.current_time
 
     def time(self) -> float:
         return self._trio.current_time()
@@ -378,6 +417,13 @@ class TrioBackend(Threads):
     async def checkpoint(self) -> None:
         await self._trio.lowlevel.checkpoint()
 
+    @property
+    def is_in_task(self) -> bool:
+        return True
+
+    async def run_in_task(self, call: Coroutine[Any, Any, T]) -> T:
+        return await call
+
     def cancellable(self) -> "TrioCancellable":
         return TrioCancellable(self._trio)
 
@@ -409,16 +455,22 @@ class TrioInterruptible:
 
 
 class TrioCancellable:
-    __slots__ = ("_scope", "task")
+    __slots__ = ("_scope", "_trio", "task")
 
     def __init__(self, trio: Any) -> None:
+        self._trio = trio
         self._scope = trio.CancelScope()
-        self.task: object = trio.lowlevel.current_task()
+        self.task: object = None
 
-    async def run(self, call: Coroutine[Any, Any, T]) -> T | None:
-        with self._scope:
-            return await call
-        return None
+    def __enter__(self) -> None:
+        self.task = self._trio.lowlevel.current_task()
+        self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None:
+        swallowed: bool | None = self._scope.__exit__(kind, error, traceback)
+        return swallowed
 
     def cancel(self) -> None:
         self._scope.cancel()

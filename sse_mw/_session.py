@@ -93,7 +93,7 @@ class Session:
         self.error: BaseException | None = None
         linter = Linter() if options.debug and plan.framer is None and plan.pings else None
         body_filter = BodyFilter(plan.framer, linter, coded=not plan.pings)
-        self.writer = Writer(self._connection.send, ticker, self, body_filter)
+        self.writer = Writer(self._connection.send, ticker, self, body_filter, coalesce=options.coalesce)
         request = f"{scope['method']} {scope['path']}"
         self._leaving = Leaving(app, ticker.backend, receiver, self.writer, request, options.cleanup_timeout)
         self.info = StreamInfo.of(scope, plan.mode.value)
@@ -269,6 +269,8 @@ class Session:
             self._feed.stop()
         self._leaving.begin(self._ended_at)
         self.writer.end()
+        if reason is CloseReason.CLIENT_LEFT:
+            self.writer.drop_burst()
         if tell:
             if reason is not CloseReason.CLIENT_LEFT:
                 self._receiver.drop_kept()

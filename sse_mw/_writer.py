@@ -12,12 +12,15 @@ The rules:
    Anything else is about the message, and for the app to see.
 4. No cancel scope around a send, as hypercorn's trio worker shields its own. `busy_since` lets the tick time it from
    outside.
-5. After the end nothing is sent. A last message of the app's then returns at once; any other waits until the app
+5. The messages of a burst are held while the app does not wait, and go out as one. They have the turn: a task sends
+   them as soon as the loop comes to it, and whoever else wants to send comes after. Who paces sends each at once.
+6. After the end nothing is sent. A last message of the app's then returns at once; any other waits until the app
    is cancelled, so that a busy source makes no event that nobody gets.
 """
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError, Event, open_file
@@ -32,6 +35,19 @@ logger = logging.getLogger("sse_mw")
 
 FAIRNESS = 128
 """Messages after which a sender that never had to wait gives the loop a turn, so that a disconnect is seen."""
+
+BURST = 0.001
+"""Seconds from one message to the next within which they count as one burst. Where the app blocks the loop between two
+of its messages, the first is not to wait for the second."""
+
+MOST_HELD = 64 * 1024
+"""Bytes that are held at most."""
+
+MOST_MESSAGES = 1024
+"""Messages that are held at most, or some more: even those without a byte come to an end."""
+
+SHORT = 3
+"""Messages in a burst that was not worth its task: the stream's next ones are sent at once."""
 
 START = "http.response.start"
 BODY = "http.response.body"
@@ -74,20 +90,31 @@ class Observer(Protocol):
 class Writer:
     """Writes one stream: the app's messages and ours. Any number of tasks may call it at once; they take turns."""
 
-    __slots__ = ("_filter", "_framed_at", "_observer", "_plain", "_second_start", "_send", "_ticker",
-                 "_trailers", "_waiting", "abandoned", "app_finished", "app_sent", "busy_since", "drains", "ended",
-                 "head_only", "held_last", "messages", "ours_sent", "parking", "pings", "tail")  # fmt: skip
+    __slots__ = ("_burst", "_burst_from", "_burst_until", "_clock", "_coalesces", "_fault", "_filter", "_framed_at",
+                 "_holds", "_observer", "_plain", "_second_start", "_send", "_stop_flush", "_ticker", "_trailers",
+                 "_waiting", "abandoned", "app_finished", "app_sent", "busy_since", "drains", "ended", "head_only",
+                 "held_last", "messages", "ours_sent", "parking", "pings", "tail")  # fmt: skip
 
-    def __init__(self, send: Send, ticker: Ticker, observer: Observer, body_filter: BodyFilter) -> None:
+    def __init__(self, send: Send, ticker: Ticker, observer: Observer, body_filter: BodyFilter, *,
+                 coalesce: bool) -> None:  # fmt: skip
         self._send = send
         self._ticker = ticker
         self._observer: Observer | None = observer
         self._filter = body_filter
         self.parking = Parking(ticker.backend)
         self._plain = False
+        self._coalesces = coalesce
+        self._clock = ticker.backend.clock
+        self._holds = False
+        """Messages of a burst are held."""
+        self._burst: bytearray | None = None
+        self._burst_from = 0
+        self._burst_until = 0.0
+        self._stop_flush: Callable[[], object] | None = None
+        self._fault: Exception | None = None
         self._second_start = False
         self._trailers = False
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[Event] | None = None
         self.held_last: Message | None = None
         self.drains = False
         """After the end the app's messages are taken and dropped, so that a thread that makes them gets to its end."""
@@ -101,8 +128,14 @@ class Writer:
 
     async def send(self, message: Message) -> None:
         """The app's `send`, once its start has been sent: what every event goes through."""
-        # `_plain`: the first bytes are out, and neither a framer nor the linter wants to see the others.
-        plain = self._plain and message["type"] == BODY and message.get("more_body")
+        try:
+            # `_plain`: the first bytes are out, and neither a framer nor the linter wants to see the others.
+            plain = message["more_body"] and self._plain
+            body = message["body"]
+        except KeyError:
+            plain, body = False, b""
+        if plain and self._holds and self.hold(body):
+            return
         if not plain or self.busy_since is not None:
             await self._send_rare(message)
             return
@@ -113,15 +146,33 @@ class Writer:
         except BaseException as error:
             self._failed(error, of_app=True)
         self.busy_since = None
-        if self._waiting:
+        if self._waiting is not None:
             self.release()
         self.app_sent = ticker.now
-        body = message.get("body", b"")
         # Other buffers than bytes are the app's, to be changed or released as soon as they are sent.
-        self.tail = body if len(body) > 3 and type(body) is bytes else self.tail[-3:] + bytes(body[-4:])
+        self.tail = body if type(body) is bytes and len(body) > 3 else self.tail[-3:] + bytes(body[-4:])
+        if self._holds:
+            self._burst_until = self._clock() + BURST
+        self.messages = messages = self.messages + 1
+        if not messages % FAIRNESS:
+            await self._pause()
+
+    def hold(self, body: bytes) -> bool:
+        """Keep a body of a burst for the end of this turn of the loop, and return whether it was; if not, send it."""
+        if not self._holds:
+            return False
+        now = self._clock()
+        if now > self._burst_until or type(body) is not bytes:
+            return False
+        held = self._burst
+        if held is None:
+            return self._begin_burst(body)
+        if len(held) + len(body) > MOST_HELD or not self.messages % MOST_MESSAGES:
+            return False
+        held += body
         self.messages += 1
-        if not self.messages % FAIRNESS:
-            await ticker.backend.checkpoint()
+        self._burst_until = now + BURST
+        return True
 
     async def send_start(self, message: Message) -> None:
         """The head of the response. What the server raises, about a bad header say, is for the app to see."""
@@ -178,20 +229,22 @@ class Writer:
             self.busy_since = self._ticker.now
             self._waiting.popleft().set()
         else:
+            self._waiting = None
             self.busy_since = None
 
     def end(self) -> None:
         """Send nothing of the app's any more."""
         self.ended = True
         self.held_last = None
-        self._plain = False
+        self._plain = self._holds = False
 
     def abandon(self) -> None:
         """After the end: the send under way will not come back, so nobody is to wait for its turn."""
         self.abandoned = True
-        self.busy_since = None
-        while self._waiting:
-            self._waiting.popleft().set()
+        self.busy_since = self._burst = None
+        waiting, self._waiting = self._waiting, None
+        for turn in waiting or ():
+            turn.set()
 
     def let_go(self) -> None:
         """Let go of the app's tasks that wait in `send` though the stream has ended."""
@@ -199,6 +252,7 @@ class Writer:
 
     def forget(self) -> None:
         """The request is over: keep nothing alive, and nobody waiting."""
+        self.drop_burst()
         self._observer = None
         self.tail = b""
         self.parking.let_go()
@@ -207,14 +261,15 @@ class Writer:
 
     async def _take_turn(self) -> None:
         turn = Event()
-        self._waiting.append(turn)
+        waiting = self._waiting = deque() if self._waiting is None else self._waiting
+        waiting.append(turn)
         try:
             await turn.wait()
         except BaseException:
             if turn.is_set():
                 self.release()
             else:
-                self._waiting.remove(turn)
+                waiting.remove(turn)
             raise
 
     def _failed(self, error: BaseException, *, of_app: bool) -> None:
@@ -228,9 +283,13 @@ class Writer:
 
     async def _send_rare(self, message: Message) -> None:
         """Who has to wait; the first and the last message, what is no body; all of a framed, linted or ended stream."""
-        await self.take_turn()
+        if self._burst is not None and not message.get("more_body"):
+            await self._send_burst()  # now, and not by the task that was to: a stream ends with its burst as a rule
+        else:
+            await self.take_turn()
         over = self.ended or self.app_finished
         try:
+            self._raise_fault()
             if not over:
                 await self._send_open(message)
         finally:
@@ -238,7 +297,61 @@ class Writer:
         if over:
             await self._send_after_end(message)
         elif not self.messages % FAIRNESS:
-            await self._ticker.backend.checkpoint()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        self._holds = self._plain and self._coalesces
+        await self._ticker.backend.checkpoint()
+
+    # Bursts
+
+    def _begin_burst(self, body: bytes) -> bool:
+        """Take the turn for what is going to be held; a task sends it as soon as the loop gets to it."""
+        if len(body) > MOST_HELD or not self.claim():
+            return False
+        burst = self._burst = bytearray(body)
+        self._burst_from = self.messages
+        self.messages += 1
+        self._stop_flush = self._ticker.backend.spawn(self._flush, burst)
+        return True
+
+    async def _flush(self, burst: bytearray) -> None:
+        if self._burst is not burst:
+            return  # it was sent, or dropped
+        try:
+            await self._send_burst()
+        except Exception as error:
+            self._fault = error
+            self._plain = self._holds = False
+        else:
+            self.release()
+
+    def drop_burst(self) -> None:
+        """Nobody wants it any more: do not wait for it either."""
+        if self._burst is not None:
+            self._burst = None
+            self.release()
+        if self._stop_flush is not None:
+            self._stop_flush()
+            self._stop_flush = None
+
+    async def _send_burst(self) -> None:
+        """With the turn, which is kept unless this raises."""
+        held, self._burst = bytes(self._burst or b""), None
+        if self.messages - self._burst_from < SHORT:
+            self._holds = False  # until the next pause
+        try:
+            await self._send({"type": BODY, "body": held, "more_body": True})
+        except BaseException as error:
+            self._failed(error, of_app=True)
+        self.tail = (self.tail[-3:] + held[-4:])[-4:]
+        self.app_sent = self._ticker.now
+
+    def _raise_fault(self) -> None:
+        """What the server, or something around us, has raised about what was held: for the app to see."""
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
 
     async def _send_open(self, message: Message) -> None:
         kind = message["type"]
@@ -282,11 +395,13 @@ class Writer:
             self.head_only = False
             self.tail = (self.tail[-3:] + bytes(body[-4:]))[-4:]
             self._plain = not self.ended and self._filter.transparent
+            self._holds = self._plain and self._coalesces
+            self._burst_until = self._clock() + BURST
 
     async def _send_last(self, message: Message, body: bytes) -> None:
         """An empty last message waits for the app's return, for a tick at most: some frameworks send it, then raise."""
         self.app_finished = True
-        self._plain = False
+        self._plain = self._holds = False
         if body or self._observer is None:
             await self._hand_over(message)
             self._complete()

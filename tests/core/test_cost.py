@@ -1,4 +1,7 @@
-"""What a stream may cost: one task at most, and for an event no task, timer, lock or log call. Counted, not timed."""
+"""What a stream may cost: one task at most, and for an event no task, timer, lock or log call. Counted, not timed.
+
+A burst may cost one task and one lock: less than what it saves, which is a system call for each of its events.
+"""
 
 import asyncio
 import logging
@@ -47,7 +50,7 @@ def from_a_source(events: int) -> Any:
     return source
 
 
-def made_by(app: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def made_by(app: Any, monkeypatch: pytest.MonkeyPatch, *, coalesce: bool = False) -> Counter[str]:
     """What one stream makes, without any time passing."""
     CountingLoop.made = Counter()
 
@@ -58,7 +61,7 @@ def made_by(app: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     async def script() -> None:
         server = Server()
-        await SSEMiddleware(app)(http_scope(), Client(), server)
+        await SSEMiddleware(app, coalesce=coalesce)(http_scope(), Client(), server)
 
     with monkeypatch.context() as patched:
         for module in ("_writer", "_receive", "_producer", "_feed"):
@@ -75,6 +78,30 @@ def test_an_event_makes_no_task_timer_lock_or_log_entry(
     few, many = made_by(stream(10), monkeypatch), made_by(stream(5000), monkeypatch)
     assert few["timer"] > 0, "the tick's own"
     assert many == few
+
+
+@pytest.mark.parametrize("stream", [passed_through, from_a_source])
+def test_a_burst_makes_a_task_and_a_lock_for_a_thousand_events(
+    stream: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = (made_by(stream(events), monkeypatch, coalesce=True) for events in (20, 10_020))
+    assert many["timer"] == few["timer"]
+    assert many["task"] - few["task"] <= 10
+    assert many["lock"] - few["lock"] <= 10
+    assert not many["log"]
+
+
+def test_events_at_a_quick_pace_make_no_task_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        for _ in range(1000):
+            await send(body(b"data: x\n\n"))
+            await asyncio.sleep(0)
+        await send(body(b"", more=False))
+
+    made = made_by(app, monkeypatch, coalesce=True)
+    assert made["task"] <= 1 + 1000 / 100
+    assert made["lock"] <= 1 + 1000 / 100
 
 
 async def listens(scope: Scope, receive: Receive, send: Send) -> None:

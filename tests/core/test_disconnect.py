@@ -175,7 +175,7 @@ async def test_a_busy_source_stops_within_one_event() -> None:
                 made_after.append("event")
             await send(body(b"data: x\n\n"))
 
-    middleware = Recorded(sending(script))
+    middleware = Recorded(sending(script), coalesce=False)
     async with running(middleware) as run:
         await anyio.lowlevel.checkpoint()
         await leave(run, 0)

@@ -44,7 +44,7 @@ async def test_events_then_a_whole_response() -> None:
         yield b""
         yield {"n": 4}["n"]
 
-    middleware = Recorded(source)
+    middleware = Recorded(source, coalesce=False)
     async with running(middleware) as run:
         await run.finish()
     assert run.send.chunks == [b"data: one\n\n", b"event: e\ndata: two\n\n", b"data: three\n\n", b"data: 4\n\n", b""]
@@ -360,7 +360,7 @@ async def test_a_source_that_is_busy_stops_within_an_event() -> None:
             made += 1
             yield "x"
 
-    async with running(SSEMiddleware(source)) as run:
+    async with running(SSEMiddleware(source, coalesce=False)) as run:
         await run.send.wait_for(1000)
         run.disconnect()
         await run.finish()

@@ -53,14 +53,14 @@ async def test_the_apps_own_cache_and_buffer_headers_stand() -> None:
     assert await headers_of(*given) == given
 
 
-async def test_messages_of_a_stream_are_handed_on_object_by_object() -> None:
+async def test_messages_of_a_stream_are_handed_on_object_by_object_if_bursts_are_not_coalesced() -> None:
     messages = [body(b"data: 1\n\n"), body(b"data:"), body(b""), body(b" 2\n\n"), body(b"data: 3\n\n", more=False)]
 
     async def script(send: Send) -> None:
         for message in messages:
             await send(message)
 
-    middleware = Recorded(sending(script))
+    middleware = Recorded(sending(script), coalesce=False)
     async with running(middleware) as run:
         await run.finish()
     assert [id(message) for message in run.send.messages[1:]] == [id(message) for message in messages]
