@@ -22,22 +22,29 @@ from ._sockets import address, connections
 from ._types import Scope, Send
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+TRANSPORT = ("abort", "get_extra_info", "is_closing", "is_reading")
 HUNG_UP = getattr(select, "POLLRDHUP", None)  # Linux alone has it
 
 
 class Connection:
     """One request's. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_backpressure", "_scope", "_transport", "send")
+    __slots__ = ("_backpressure", "_scope", "_shown", "send")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._backpressure = needed_backpressure(send)
         self.send = send if self._backpressure is None else self._backpressure.send
         """The server's, made to wait for a client that reads slowly."""
-        shown = getattr(getattr(send, "__self__", None), "transport", None)
-        wanted = ("abort", "get_extra_info", "is_closing", "is_reading")
-        self._transport: Any = shown if all(hasattr(shown, name) for name in wanted) else None
+        self._shown: Any = getattr(getattr(send, "__self__", None), "transport", None)
+
+    @property
+    def _transport(self) -> Any:
+        """What the server's `send` shows, if it is an event loop's."""
+        shown = self._shown
+        if shown is not None and not all(hasattr(shown, name) for name in TRANSPORT):
+            shown = self._shown = None
+        return shown
 
     @property
     def is_deaf(self) -> bool:

@@ -14,7 +14,7 @@ from ._asgiref import outlive_bridges
 from ._drain import Drain, Drains
 from ._frameworks import Begun
 from ._misplaced import check as check_misplaced
-from ._negotiate import Mark, Mode, is_coded, negotiate, refusal
+from ._negotiate import Mark, Mode, is_coded, negotiate, passes, refusal
 from ._options import Options
 from ._ours import spread
 from ._producer import Producer
@@ -23,6 +23,7 @@ from ._runtime import Cancellable, mark_coroutine_function
 from ._session import Session
 from ._source import make_source
 from ._stats import Recorder, StreamInfo
+from ._ticker import Ticker
 from ._types import Message, Receive, Scope, Send
 from ._writer import START
 from .exceptions import InvalidSource
@@ -47,41 +48,63 @@ async def _drop(message: Message) -> None:
 class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
-    __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_producer", "_recorder", "_replaced",
-                 "_send", "_ticker", "options", "receive", "running", "scope", "session")  # fmt: skip
+    __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_producer", "_receive", "_receiver",
+                 "_recorder", "_replaced", "_send", "options", "running", "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
-                 drains: Drains) -> None:  # fmt: skip
+                 drains: Drains, running: Cancellable) -> None:  # fmt: skip
         self.scope = scope
         self.options = options
+        self.running = running
+        self._receive = receive
         self._send = send
         self._recorder = recorder
         self._drains = drains
+        self._forward: Send = self._before_start
+        # Everything else is made when it is needed: most requests are no streams.
+        self._receiver: Receiver | None = None
         self._drain: Drain | None = None
-        self._ticker = ticker = drains.ticker
-        self.running: Cancellable = ticker.backend.cancellable()
         self._mark: Mark | None = None
         self._producer: Producer | None = None
         self._replaced: Producer | None = None
-        self._forward: Send = self._before_start
-        self.receive = Receiver(receive, ticker.backend.current_task)
         self.session: Session | None = None
         self._is_over = False
+
+    @property
+    def _ticker(self) -> Ticker:
+        return self._drains.ticker
+
+    @property
+    def receiver(self) -> Receiver:
+        """The one reader of the server's `receive`."""
+        if self._receiver is None:
+            self._receiver = Receiver(self._receive, self._ticker.backend)
+        return self._receiver
+
+    @mark_coroutine_function
+    def receive(self) -> Awaitable[Message]:
+        """The app's `receive`."""
+        return self.receiver()
 
     @mark_coroutine_function
     def send(self, message: Message) -> Awaitable[None]:
         """The app's `send`. A plain function, which costs an event no frame of its own; adapters want it marked."""
         return self._forward(message)
 
-    async def _before_start(self, message: Message) -> None:
+    def _before_start(self, message: Message) -> Awaitable[None]:
         if message["type"] != START:
-            await self._send(message)  # early hints, a push, debug messages
-            return
+            return self._send(message)  # early hints, a push, debug messages
+        if self._mark is None:
+            check_misplaced(self.scope, message)
+            if passes(message, self.options.rules):
+                self._forward = self._send
+                return self._send(message)
+        return self._start_response(message)
+
+    async def _start_response(self, message: Message) -> None:
         producer = self._producer
         if producer is not None and self._mark is not None and self._mark.has_source:
             await self._first_of(producer)  # of interest where the endpoint itself could not wait
-        if self._mark is None:
-            check_misplaced(self.scope, message)
         plan = negotiate(self.scope, message, self.options.rules, self._mark)
         if plan.mode is Mode.PASS:
             if producer is not None:
@@ -92,7 +115,7 @@ class Exchange:
             await self._send(plan.start)
             return
         session = self.session = Session(
-            self.scope, plan, self._send, self.receive, self.options, self.drain, self.running, self._recorder
+            self.scope, plan, self._send, self.receiver, self.options, self.drain, self.running, self._recorder
         )
         self._forward = _drop if plan.mode is Mode.SOURCE else session.writer.send
         try:
@@ -186,10 +209,10 @@ class Exchange:
     async def _start(self, given: object, name: str, context: Context) -> None:
         producer = self._take(given, name, context)
         # The disconnect shows nowhere else. What comes of the request's body meanwhile is kept for the app.
-        self.receive.watch(producer.stop, _nothing)
+        self.receiver.watch(producer.stop, _nothing)
         timeout = self.options.open_timeout
-        if self.receive.needs_pump and (timeout is None or timeout > SOON):
-            stop_pump = self._ticker.backend.spawn(self.receive.pump)
+        if self.receiver.needs_pump and (timeout is None or timeout > SOON):
+            stop_pump = self._ticker.backend.spawn(self.receiver.pump)
         else:
             stop_pump = _nothing
         try:
@@ -226,23 +249,58 @@ class Exchange:
             self._producer.start()
         return self._producer
 
-    def is_through(self) -> bool:
-        """The app has returned or raised; whether there is something to `close`."""
-        self._is_over = True
-        return self._producer is not None
+    # The app's end
 
-    def thrown_away(self) -> None:
+    async def is_for_the_server(self, error: BaseException) -> bool:
+        """Do what an exception means for the stream, and return whether the server is to see it."""
+        if isinstance(error, GeneratorExit):
+            self._thrown_away()
+        elif self.session is None:
+            return True
+        elif isinstance(error, Exception):
+            return await self._app_raised(self.session, error)
+        else:
+            await self.session.app_cancelled()
+        return True
+
+    async def _app_raised(self, session: Session, error: Exception) -> bool:
+        try:
+            return await session.app_raised(error)
+        except GeneratorExit:
+            self._thrown_away()
+            raise
+        except BaseException as cancelled:
+            if not isinstance(cancelled, Exception):
+                await session.app_cancelled()
+            raise
+
+    def _thrown_away(self) -> None:
         """The request was closed from outside, its event loop may be gone: nothing can be awaited or cancelled."""
         self._producer = None
         if self.session is not None:
             self.session.thrown_away()
 
+    def is_through(self) -> bool:
+        """The app has returned or raised; whether there is something to `close`."""
+        self._is_over = True
+        return self._producer is not None or self.session is not None
+
     async def close(self) -> None:
         """The request is over: so is a source whose stream never started."""
+        try:
+            await self._close_sources()
+        finally:
+            if self.session is not None:
+                self.session.forget()
+
+    async def _close_sources(self) -> None:
         producers = [producer for producer in (self._replaced, self._producer) if producer is not None]
         for producer in producers:
             producer.stop()
         for producer in producers:
+            if producer.is_done:
+                producer.error = None  # its traceback leads back here: a cycle
+                continue
             with anyio.CancelScope(shield=True):
                 await producer.wait_until_done()
             producer.error = None  # its traceback leads back here: a cycle

@@ -6,11 +6,11 @@ The waiting app is the one that reads on for the disconnect, so that a stream ha
 import logging
 from typing import Protocol
 
-from anyio import CancelScope, Event
+from anyio import CancelScope
 
 from ._producer import Producer
 from ._receive import Receiver
-from ._runtime import Backend
+from ._runtime import Backend, Event
 from ._stats import CloseReason
 from ._writer import Writer
 
@@ -140,11 +140,14 @@ class Feed:
 class WaitingApp:
     """One wait of one task of the app's."""
 
-    __slots__ = ("_changed", "_is_over", "_reader", "_receiver")
+    __slots__ = ("_backend", "_changed", "_is_over", "_reader", "_receiver")
 
     def __init__(self, backend: Backend, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._reader = backend.cancellable()
+        reader = backend.cancellable()
+        assert reader is not None, "apps run in tasks of the library's, and their tasks are such"
+        self._reader = reader
+        self._backend = backend
         self._changed: Event | None = None
         self._is_over = False
 
@@ -168,5 +171,5 @@ class WaitingApp:
             if self._receiver.needs_pump:
                 await self._receiver.pump()
             if not self._receiver.needs_pump:
-                self._changed = Event()
+                self._changed = self._backend.make_event()
                 await self._changed.wait()

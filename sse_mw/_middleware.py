@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator
 from contextlib import suppress
+from contextvars import Token
 from typing import Any
 
 import anyio
@@ -161,58 +162,47 @@ class SSEMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """The ASGI interface (ASGI 3.0)."""
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        if scope.setdefault("sse_mw", self) is not self:
-            self._warn_of_another()
+        if scope["type"] != "http" or (scope.setdefault("sse_mw", self) is not self and self._warn_of_another()):
             return await self.app(scope, receive, send)
         drains = self._loops.get()
         if drains.is_empty:
             drains.note(scope)
         backend = drains.ticker.backend
-        exchange = Exchange(scope, receive, send, self._options, self._recorder, drains)
+        running = backend.cancellable()
+        if running is None:
+            return await backend.run_in_task(self(scope, receive, send))
+        exchange = Exchange(scope, receive, send, self._options, self._recorder, drains, running)
+        token = current.set(exchange)
         try:
-            if backend.is_in_task:
-                return await self._run(exchange, scope)
-            return await backend.run_in_task(self._run(exchange, scope))
+            # No coroutine of ours between this one and the app's: each would cost every wait of the app's.
+            with running:
+                try:
+                    result = await self.app(scope, exchange.receive, exchange.send)
+                    if exchange.session is not None:
+                        await exchange.session.app_returned()
+                    return result
+                except BaseException as error:
+                    if await exchange.is_for_the_server(error):
+                        raise
+                finally:
+                    _leave(token)
+                    if exchange.is_through():
+                        await exchange.close()
         except Exception as error:
             if exchange.session is None or not exchange.session.swallows(error):
                 raise
 
-    def _warn_of_another(self) -> None:
+    def _warn_of_another(self) -> bool:
         if not self._warned:
             self._warned = True
             logger.warning(
                 "An SSEMiddleware around this one looks after the streams, with its options: remove one of them."
             )
+        return True
 
-    async def _run(self, exchange: Exchange, scope: Scope) -> Any:
-        # As few coroutines as may be between the server and the app: each costs every wait of the app's.
-        token = current.set(exchange)
-        with exchange.running:
-            try:
-                try:
-                    result = await self.app(scope, exchange.receive, exchange.send)
-                except Exception as error:
-                    if exchange.session is None or await exchange.session.app_raised(error):
-                        raise
-                    return None
-                if exchange.session is not None:
-                    await exchange.session.app_returned()
-                return result
-            except GeneratorExit:
-                exchange.thrown_away()
-                raise
-            except BaseException as error:
-                if exchange.session is not None and not isinstance(error, Exception):
-                    await exchange.session.app_cancelled()
-                raise
-            finally:
-                with suppress(ValueError):  # thrown away, and so closed in another context
-                    current.reset(token)
-                try:
-                    if exchange.is_through():
-                        await exchange.close()
-                finally:
-                    if exchange.session is not None:
-                        exchange.session.forget()
+
+def _leave(token: Token[Exchange]) -> None:
+    try:
+        current.reset(token)
+    except ValueError:
+        logger.debug("A request was thrown away, and so closed in another context.")

@@ -16,6 +16,7 @@ NO_PROXY_BUFFER = (b"x-accel-buffering", b"no")
 VARY_ACCEPT = (b"vary", b"accept")
 
 BODILESS = frozenset({204, 205, 304})
+UNSTREAMABLE = BODILESS | {206}
 
 DROPPED = frozenset({
     # Wrong as soon as anything of ours is in the body.
@@ -44,7 +45,7 @@ class Mark:
     """The endpoint gave a source: the body is to be its events, whatever the framework makes of the placeholder."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """What to do with a response."""
 
@@ -57,6 +58,18 @@ class Plan:
     """Turns the body into events; for `FRAME`."""
 
 
+def passes(start: Message, rules: tuple[FrameRule, ...]) -> bool:
+    """Whether a response that no endpoint has marked certainly passes as it is: at a glance, as most responses do."""
+    headers = start.get("headers")
+    if rules or type(headers) is not list:
+        return False
+    for name, value in headers:
+        if name == b"content-type":
+            beginning = value[:6].lower()
+            return not (beginning == b"text/e" or beginning[:1].isspace())
+    return False
+
+
 def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...], mark: Mark | None = None) -> Plan:
     """Decide by the endpoint's mark first, then by the response's content type, then by the `frame` option's rules.
 
@@ -66,8 +79,8 @@ def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...], mark: 
     # Some apps send a one-shot iterator (Sanic): it is read once, and a list goes on in its place.
     headers: Headers = given if type(given) in (list, tuple) else list(given)
     content_type = _find(headers, b"content-type")
-    media_type = content_type.split(b";", 1)[0].strip().lower()
-    streamable = 200 <= start["status"] < 300 and start["status"] not in BODILESS | {206}
+    media_type = content_type.partition(b";")[0].strip().lower()
+    streamable = 200 <= start["status"] < 300 and start["status"] not in UNSTREAMABLE
     if mark is not None and mark.has_source and streamable:
         return Plan(Mode.SOURCE, _with_headers(start, _source_headers(headers)))
     if media_type == EVENT_STREAM and start["status"] not in BODILESS:

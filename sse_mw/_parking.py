@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from anyio import Event
-
-from ._runtime import Backend
+from ._runtime import Backend, Event
 
 
 class ClientGone(OSError):
@@ -14,13 +12,14 @@ class ClientGone(OSError):
 class Parking:
     """One stream's. Any number of the app's tasks may wait here."""
 
-    __slots__ = ("_backend", "_deferred", "_open", "parked")
+    __slots__ = ("_backend", "_deferred", "_is_open", "_open", "parked")
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._deferred = False
         self.parked: object | None = None
         """The task that came last: it does not end by itself."""
+        self._is_open = False
         self._open: Event | None = None
 
     async def wait(self, cancelled_by_us: Callable[[], bool]) -> None:
@@ -32,11 +31,9 @@ class Parking:
         Raises:
             ClientGone: the app's tasks are let go, and there is nobody to send to.
         """
-        if self._open is None:
-            self._open = Event()
         self.parked = self._backend.current_task()
         try:
-            await self._open.wait()
+            await self._wait()
         except BaseException:
             if self._deferred or cancelled_by_us():
                 raise
@@ -45,8 +42,16 @@ class Parking:
         else:
             raise ClientGone("The event stream has ended; nothing can be sent any more.")
 
+    async def _wait(self) -> None:
+        if self._is_open:
+            await self._backend.checkpoint()
+            return
+        if self._open is None:
+            self._open = self._backend.make_event()
+        await self._open.wait()
+
     def let_go(self) -> None:
         """From now on nobody waits."""
-        if self._open is None:
-            self._open = Event()
-        self._open.set()
+        self._is_open = True
+        if self._open is not None:
+            self._open.set()

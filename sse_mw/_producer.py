@@ -17,11 +17,9 @@ from contextvars import Context
 from math import inf
 from typing import cast
 
-from anyio import Event
-
 from ._event import encode_item
 from ._options import Options
-from ._runtime import Backend, Interruptible
+from ._runtime import Backend, Event, Interruptible
 from ._source import Source
 from ._stream import DISCONNECT_GRACE, TICK
 from ._ticker import Bucket, Ticker
@@ -270,5 +268,5 @@ class Producer:
 
     async def _change(self) -> None:
         if self._changed is None:
-            self._changed = Event()
+            self._changed = self._backend.make_event()
         await self._changed.wait()

@@ -15,9 +15,9 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from anyio import Event
 from anyio.lowlevel import checkpoint
 
+from ._runtime import Backend, Event
 from ._types import Message, Receive
 
 SPINNING = 100
@@ -32,12 +32,12 @@ READ_AHEAD = 1024 * 1024
 class Receiver:
     """The app's `receive`, and what reads for it. Any number of the app's tasks may call it at once."""
 
-    __slots__ = ("_changed", "_current_task", "_kept", "_kept_bytes", "_last_told", "_on_disconnect", "_reading",
+    __slots__ = ("_backend", "_changed", "_kept", "_kept_bytes", "_last_told", "_on_disconnect", "_reading",
                  "_server_receive", "_tellings", "_wake_pump", "disconnected", "told")  # fmt: skip
 
-    def __init__(self, server_receive: Receive, current_task: Callable[[], object | None]) -> None:
+    def __init__(self, server_receive: Receive, backend: Backend) -> None:
         self._server_receive = server_receive
-        self._current_task = current_task
+        self._backend = backend
         self._on_disconnect: Callable[[], None] | None = None
         self._wake_pump: Callable[[], None] | None = None
         self._reading = False
@@ -75,7 +75,7 @@ class Receiver:
                 return message
 
     def _tell(self) -> None:
-        task = self._current_task()
+        task = self._backend.current_task()
         self.told = None if task is self._last_told else task
         self._last_told = task
 
@@ -160,5 +160,5 @@ class Receiver:
 
     async def _wait_for_change(self) -> None:
         if self._changed is None:
-            self._changed = Event()
+            self._changed = self._backend.make_event()
         await self._changed.wait()

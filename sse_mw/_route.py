@@ -169,6 +169,7 @@ class Route:
         self._endpoint = endpoint
         self._frame: FrameMode | None = frame
         self._overrides = overrides
+        self._parameters: tuple[inspect.Parameter, ...] | None = None
         self._merged: tuple[Options, Options] | None = None
         self._name = getattr(endpoint, "__qualname__", repr(endpoint))
         self._yields = inspect.isasyncgenfunction(endpoint) or inspect.isgeneratorfunction(endpoint)
@@ -259,7 +260,9 @@ class Route:
         await respond(send)
 
     def _count_of_asgi_arguments(self, bound: int) -> int:
-        parameters = inspect.signature(self._endpoint).parameters.values()
+        parameters = self._parameters
+        if parameters is None:
+            parameters = self._parameters = tuple(inspect.signature(self._endpoint).parameters.values())
         if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
             return 3
         return sum(parameter.kind <= parameter.POSITIONAL_OR_KEYWORD for parameter in parameters) - bound

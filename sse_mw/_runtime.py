@@ -54,6 +54,20 @@ class Cancellable(Protocol):
         ...
 
 
+class Event(Protocol):
+    """Something that happens once."""
+
+    def set(self) -> None:
+        """It has happened."""
+        ...
+
+    async def wait(self) -> object:
+        """Return once it has. Any number of tasks may wait."""
+        ...
+
+    def is_set(self) -> bool: ...
+
+
 class Interruptible(Protocol):
     """A task that can be cancelled where it waits, once: what its `finally` blocks await afterwards goes on."""
 
@@ -74,6 +88,9 @@ class Backend(Protocol):
 
     clock: Callable[[], float]
     """Seconds that pass while the loop stands still, too; from any beginning."""
+
+    make_event: Callable[[], "Event"]
+    """The library's own. `anyio.Event` has to find out which library runs, and takes as long as ten events."""
 
     def time(self) -> float:
         """The loop's monotonic clock, in seconds."""
@@ -138,16 +155,13 @@ class Backend(Protocol):
         """Let every other ready task have its turn."""
         ...
 
-    @property
-    def is_in_task(self) -> bool:
-        """Whether the running task is one of the library's, which it can cancel."""
-        ...
-
     async def run_in_task(self, call: Coroutine[Any, Any, T]) -> T:
         """Await `call` in a task of the library's, as the running one is not."""
         ...
 
-    def cancellable(self) -> Cancellable: ...
+    def cancellable(self) -> Cancellable | None:
+        """For a block in the running task; `None` if that is no task of the library's, which could be cancelled."""
+        ...
 
 
 def _nothing() -> None:
@@ -219,6 +233,7 @@ class AsyncioBackend(Threads):
         super().__init__(max_threads)
         self._loop = weakref.ref(loop)
         self.clock = _clock_of(loop)
+        self.make_event: Callable[[], Event] = asyncio.Event
         self._tasks: set[asyncio.Task[None]] = set()
 
     def time(self) -> float:
@@ -273,18 +288,6 @@ class AsyncioBackend(Threads):
     async def checkpoint(self) -> None:
         await asyncio.sleep(0)
 
-    @property
-    def is_in_task(self) -> bool:
-        # Not with granian's `--task-impl rust`, whose tasks are none: they cannot be cancelled, or even printed.
-        task = asyncio.current_task()
-        if task is None:
-            return False
-        try:
-            task.get_loop()
-        except RuntimeError:
-            return False
-        return True
-
     async def run_in_task(self, call: Coroutine[Any, Any, T]) -> T:
         task: asyncio.Task[T] = asyncio.get_running_loop().create_task(call)
         try:
@@ -295,8 +298,11 @@ class AsyncioBackend(Threads):
                 await asyncio.wait([task])
             raise
 
-    def cancellable(self) -> "AsyncioCancellable":
-        return AsyncioCancellable()
+    def cancellable(self) -> "AsyncioCancellable | None":
+        task = asyncio.current_task()
+        if task is None or (type(task) is not asyncio.Task and not _is_steered_by_asyncio(task)):
+            return None
+        return AsyncioCancellable(task)
 
 
 class AsyncioInterruptible:
@@ -324,18 +330,25 @@ class AsyncioInterruptible:
         pass  # who closes a loop cancels its tasks
 
 
+def _is_steered_by_asyncio(task: "asyncio.Task[Any]") -> bool:
+    """Not with granian's `--task-impl rust`, whose tasks are none: they cannot be cancelled, or even printed."""
+    try:
+        task.get_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class AsyncioCancellable:
     __slots__ = ("_before", "_requested", "task")
 
-    def __init__(self) -> None:
-        self.task: asyncio.Task[Any] | None = None
-        self._before = 0
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task: asyncio.Task[Any] | None = task
+        self._before = task.cancelling()
         self._requested = False
 
     def __enter__(self) -> None:
-        task = self.task = asyncio.current_task()
-        assert task is not None
-        self._before = task.cancelling()
+        pass
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
@@ -364,6 +377,7 @@ class TrioBackend(Threads):
         self._trio = trio
         self._token = weakref.ref(token)
         self.clock: Callable[[], float] = trio.current_time
+        self.make_event: Callable[[], Event] = trio.Event
 
     def time(self) -> float:
         return self._trio.current_time()
@@ -417,10 +431,6 @@ class TrioBackend(Threads):
     async def checkpoint(self) -> None:
         await self._trio.lowlevel.checkpoint()
 
-    @property
-    def is_in_task(self) -> bool:
-        return True
-
     async def run_in_task(self, call: Coroutine[Any, Any, T]) -> T:
         return await call
 
@@ -455,15 +465,13 @@ class TrioInterruptible:
 
 
 class TrioCancellable:
-    __slots__ = ("_scope", "_trio", "task")
+    __slots__ = ("_scope", "task")
 
     def __init__(self, trio: Any) -> None:
-        self._trio = trio
         self._scope = trio.CancelScope()
-        self.task: object = None
+        self.task: object = trio.lowlevel.current_task()
 
     def __enter__(self) -> None:
-        self.task = self._trio.lowlevel.current_task()
         self._scope.__enter__()
 
     def __exit__(
@@ -491,19 +499,23 @@ class PerLoop(Generic[T]):
     Threads may ask at once, each for its own loop.
     """
 
-    __slots__ = ("_by_loop", "_lock", "_make", "_max_threads")
+    __slots__ = ("_by_loop", "_latest", "_lock", "_make", "_max_threads")
 
     def __init__(self, make: Callable[[Backend], T], max_threads: int) -> None:
         self._make = make
         self._max_threads = max_threads
         self._by_loop: WeakKeyDictionary[Any, T] = WeakKeyDictionary()
+        self._latest: tuple[Callable[[], Any], Callable[[], T | None]] = (_nothing, _nothing)
         self._lock = threading.RLock()  # a signal handler that asks may have interrupted who holds it
 
     def get(self) -> T:
         trio = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_task():
             return self._find(trio.lowlevel.current_trio_token(), TrioBackend)
-        return self._find(asyncio.get_running_loop(), AsyncioBackend)
+        loop = asyncio.get_running_loop()
+        latest_loop, latest = self._latest  # at once, as other threads replace it
+        found = latest() if latest_loop() is loop else None
+        return self._find(loop, AsyncioBackend) if found is None else found
 
     def all(self) -> list[T]:
         """Every loop's, from any thread."""
@@ -515,4 +527,5 @@ class PerLoop(Generic[T]):
             found = self._by_loop.get(loop)
             if found is None:
                 found = self._by_loop[loop] = self._make(backend(loop, self._max_threads))
+            self._latest = weakref.ref(loop), weakref.ref(found)
             return found

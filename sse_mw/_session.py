@@ -55,9 +55,9 @@ DEAF_LOOK = 1.0
 class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_connection", "_drain", "_ended_at", "_ending", "_feed", "_hooks", "_last_sent", "_leaving",
-                 "_lifetime", "_options", "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope", "_stop_pump",
-                 "_ticker", "bucket", "error", "info", "opened", "reason", "started", "writer")  # fmt: skip
+    __slots__ = ("_connection", "_drain", "_ended_at", "_ending", "_feed", "_hooks", "_info", "_last_sent", "_leaving",
+                 "_lifetime", "_mode", "_options", "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope",
+                 "_stop_pump", "_ticker", "bucket", "error", "opened", "reason", "started", "writer")  # fmt: skip
 
     def __init__(
         self,
@@ -96,7 +96,15 @@ class Session:
         self.writer = Writer(self._connection.send, ticker, self, body_filter, coalesce=options.coalesce)
         request = f"{scope['method']} {scope['path']}"
         self._leaving = Leaving(app, ticker.backend, receiver, self.writer, request, options.cleanup_timeout)
-        self.info = StreamInfo.of(scope, plan.mode.value)
+        self._mode = plan.mode
+        self._info: StreamInfo | None = None
+
+    @property
+    def info(self) -> StreamInfo:
+        """What was known when it started. Made when it is asked for: few streams are."""
+        if self._info is None:
+            self._info = StreamInfo.of(self._scope, self._mode.value)
+        return self._info
 
     # The start
 
@@ -107,7 +115,7 @@ class Session:
         self.opened = self._ticker.now
         if not self._quiet:
             self._recorder.opened()
-            self._hooks.call("on_open", self._options.on_open, self.info)
+            self._call_on_open()
         if self._options.debug:
             for fault in lint_headers(message["headers"]):
                 logger.warning("Event stream fault: %s", fault)
@@ -120,13 +128,17 @@ class Session:
         if self._pings_allowed and (self._options.retry is not None or self._options.padding):
             await self._send_opening()
 
+    def _call_on_open(self) -> None:
+        if self._options.on_open is not None:
+            self._hooks.call("on_open", self._options.on_open, self.info)
+
     async def refuse(self, message: Message) -> None:
         """Answer in the app's place, as a drain has begun: a whole response, that asks to come back later."""
         self._ticker.add(self)
         self._drain.stream_opened(self._scope)
         if not self._quiet:
             self._recorder.opened()
-            self._hooks.call("on_open", self._options.on_open, self.info)
+            self._call_on_open()
         await self.writer.send_start(message)
         self.started = True
         self._receiver.watch(self.client_left, self._look_soon)
@@ -278,16 +290,12 @@ class Session:
         self._ticker.revisit(self, self._ended_at)
         if not self._quiet:
             self._recorder.closed(reason, self.writer.pings)
-            self.info = self._info_at(self._ended_at)
-            self._hooks.call("on_close", self._options.on_close, self.info)
+            if self._options.on_close is not None:
+                self._hooks.call("on_close", self._options.on_close, self.snapshot())
 
     def snapshot(self) -> StreamInfo:
         """What is known of it at this moment."""
-        if self.reason is not None:
-            return self.info
-        return self._info_at(self._ticker.now)
-
-    def _info_at(self, now: float) -> StreamInfo:
+        now = self._ticker.now if self.reason is None else self._ended_at
         return replace(
             self.info,
             reason=self.reason,
@@ -443,7 +451,6 @@ class Session:
             self._feed.forget()
             self._feed = None
         self._hooks.forget()
-        self.info = replace(self.info, error=None)
 
     async def _settle(self) -> None:
         """Wait for what is still under way, each thing within its own limit."""

@@ -23,11 +23,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from anyio import BrokenResourceError, ClosedResourceError, Event, open_file
+from anyio import BrokenResourceError, ClosedResourceError, open_file
 
 from ._body import BodyFilter
 from ._framing import at_boundary, line_end
 from ._parking import Parking
+from ._runtime import Event
 from ._ticker import Ticker
 from ._types import Message, Send
 
@@ -260,7 +261,7 @@ class Writer:
     # What is rare
 
     async def _take_turn(self) -> None:
-        turn = Event()
+        turn = self._ticker.backend.make_event()
         waiting = self._waiting = deque() if self._waiting is None else self._waiting
         waiting.append(turn)
         try:

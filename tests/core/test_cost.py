@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from sse_mw import SSEMiddleware, sse_route
-from sse_mw._types import Receive, Scope, Send
+from sse_mw._types import Message, Receive, Scope, Send
 from support.asgi import Receive as Client
 from support.asgi import Send as Server
 from support.asgi import http_scope
@@ -50,22 +50,24 @@ def from_a_source(events: int) -> Any:
     return source
 
 
+async def take(message: Message) -> None:
+    """A server's `send` that takes everything at once."""
+
+
 def made_by(app: Any, monkeypatch: pytest.MonkeyPatch, *, coalesce: bool = False) -> Counter[str]:
     """What one stream makes, without any time passing."""
     CountingLoop.made = Counter()
 
-    class CountingEvent(anyio.Event):
-        def __new__(cls) -> Any:
+    class CountingEvent(asyncio.Event):
+        def __init__(self) -> None:
             CountingLoop.made["lock"] += 1
-            return super().__new__(cls)
+            super().__init__()
 
     async def script() -> None:
-        server = Server()
-        await SSEMiddleware(app, coalesce=coalesce)(http_scope(), Client(), server)
+        await SSEMiddleware(app, coalesce=coalesce)(http_scope(), Client(), take)
 
     with monkeypatch.context() as patched:
-        for module in ("_writer", "_receive", "_producer", "_feed"):
-            patched.setattr(f"sse_mw.{module}.Event", CountingEvent)
+        patched.setattr(asyncio, "Event", CountingEvent)
         patched.setattr(logging.Logger, "_log", lambda *args, **kwargs: CountingLoop.made.update(["log"]))
         anyio.run(script, backend_options={"loop_factory": CountingLoop})
     return CountingLoop.made
