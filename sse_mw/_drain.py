@@ -19,6 +19,7 @@ from anyio import Event
 
 from ._listening import Listening
 from ._sockets import address_key
+from ._stream import TICK
 from ._ticker import Bucket, Ticker
 from ._types import Scope
 
@@ -37,7 +38,7 @@ class Drain:
         self.bucket: Bucket | None = None
         self._open = 0
         self._listening = Listening(scope)
-        self._looked_at = -inf
+        self._looked_at = self._noted_at = -inf
         self._begun: Event | None = None
         self._waiting = 0
 
@@ -56,6 +57,9 @@ class Drain:
             self.ticker.add(self)
 
     def _note_listening(self, scope: Scope) -> None:
+        if self.ticker.is_running and self.ticker.now < self._noted_at + TICK:
+            return  # a stream a moment ago has looked
+        self._noted_at = self.ticker.now
         if self.begun_at is None and self._listening.is_closed():
             # It stopped while no stream was open. If no other server listens by now, the next visit begins the drain.
             self._listening = self._listening.successor(scope) or self._listening

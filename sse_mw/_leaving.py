@@ -14,6 +14,7 @@ from ._parking import ClientGone
 from ._receive import Receiver
 from ._runtime import Backend, Cancellable
 from ._stream import TICK, Action, decide_ended
+from ._types import Scope
 from ._writer import Writer
 
 logger = logging.getLogger("sse_mw")
@@ -22,7 +23,7 @@ logger = logging.getLogger("sse_mw")
 class Leaving:
     """One app's way out, from the end of its stream to its own."""
 
-    __slots__ = ("_app", "_backend", "_cancelled_at", "_cleanup_timeout", "_ended_at", "_receiver", "_request",
+    __slots__ = ("_app", "_backend", "_cancelled_at", "_cleanup_timeout", "_ended_at", "_receiver", "_scope",
                  "_streamed", "_streamer", "_writer", "is_through")  # fmt: skip
 
     def __init__(
@@ -31,14 +32,14 @@ class Leaving:
         backend: Backend,
         receiver: Receiver,
         writer: Writer,
-        request: str,
+        scope: Scope,
         cleanup_timeout: float,
     ) -> None:
         self._app = app
         self._backend = backend
         self._receiver = receiver
         self._writer = writer
-        self._request = request
+        self._scope = scope
         self._cleanup_timeout = cleanup_timeout
         self._streamer = backend.current_task()
         self._streamed = False
@@ -70,7 +71,8 @@ class Leaving:
             self._app.cancel()
         elif decision.action is Action.WARN:
             self._writer.let_go()
-            logger.warning("The app of %s ignored its cancellation for cleanup_timeout.", self._request)
+            logger.warning("The app of %s %s ignored its cancellation for cleanup_timeout.", self._scope["method"],
+                           self._scope["path"])  # fmt: skip
         return decision.look_again
 
     def log(self, error: Exception, reported: BaseException | None = None) -> None:
@@ -80,7 +82,8 @@ class Leaving:
         if _is_of_disconnect(error):
             logger.debug("What the app raised when its stream had ended.", exc_info=error)
         else:
-            logger.error("The app of %s failed after its event stream had ended.", self._request, exc_info=error)
+            logger.error("The app of %s %s failed after its event stream had ended.", self._scope["method"],
+                         self._scope["path"], exc_info=error)  # fmt: skip
 
     @property
     def is_past_streaming(self) -> bool:
@@ -95,7 +98,7 @@ class Leaving:
         """Its framework has cancelled the task that streams, or who was told of the end is still about it."""
         told = self._receiver.told
         is_ending = self._streamed and self._backend.is_ending(self._streamer)
-        about_it = told is not None and told is not self._writer.parking.parked
+        about_it = told is not None and told is not self._writer.parked
         return is_ending or (about_it and not self._backend.is_finished(told))
 
 

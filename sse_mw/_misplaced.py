@@ -40,7 +40,7 @@ def check(scope: Scope, start: Message) -> None:
     endpoint = scope.get("endpoint")
     if endpoint is None:
         return
-    if _is_in(_wrappers, endpoint) and start["status"] < 400 and _is_event_stream(start):
+    if start["status"] < 400 and _is_event_stream(start) and _is_in(_wrappers, endpoint):
         # FastAPI iterates what an endpoint of that class gives, whatever it is.
         raise InvalidSource(
             f"{endpoint.__qualname__} stands under @sse_route, but the framework has made an event stream of it by "

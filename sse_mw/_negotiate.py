@@ -176,10 +176,14 @@ def is_coded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def _stream_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The app's headers in their order, less what a stream must not have; defaults last, where it said nothing."""
-    connection = _find(headers, b"connection").lower().split(b",")
-    dropped = DROPPED.union(name.strip() for name in connection) if connection != [b""] else DROPPED
-    kept = [pair for pair in headers if bytes(pair[0]).lower() not in dropped]
-    names = {bytes(pair[0]).lower() for pair in kept}
+    by_name = [(bytes(pair[0]).lower(), pair) for pair in headers]
+    names = {name for name, _ in by_name}
+    dropped = DROPPED
+    if b"connection" in names:
+        connection = _find(headers, b"connection").lower().split(b",")
+        dropped = DROPPED.union(name.strip() for name in connection)
+    kept = [pair for name, pair in by_name if name not in dropped]
+    names -= dropped
     return kept + [default for default in (CACHE_CONTROL, NO_PROXY_BUFFER) if default[0] not in names]
 
 

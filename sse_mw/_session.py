@@ -79,11 +79,12 @@ class Session:
         self._ticker = ticker = drain.ticker
         self._recorder = recorder
         self._quiet = scope["method"] == "HEAD"
-        self._lifetime = (options.max_duration or inf) * random.uniform(0.9, 1.0)
+        self._lifetime = inf if options.max_duration is None else options.max_duration * random.uniform(0.9, 1.0)
         self._stop_pump: Callable[[], object] | None = None
         self._ended_at = 0.0
         self._ending = False
-        self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout)
+        hooked = options.on_open or options.on_close or options.on_error
+        self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout) if hooked else None
         self._last_sent: anyio.Event | None = None
         self._feed: Feed | None = None
         self.bucket: Bucket | None = None
@@ -94,8 +95,7 @@ class Session:
         linter = Linter() if options.debug and plan.framer is None and plan.pings else None
         body_filter = BodyFilter(plan.framer, linter, coded=not plan.pings)
         self.writer = Writer(self._connection.send, ticker, self, body_filter, coalesce=options.coalesce)
-        request = f"{scope['method']} {scope['path']}"
-        self._leaving = Leaving(app, ticker.backend, receiver, self.writer, request, options.cleanup_timeout)
+        self._leaving = Leaving(app, ticker.backend, receiver, self.writer, scope, options.cleanup_timeout)
         self._mode = plan.mode
         self._info: StreamInfo | None = None
 
@@ -129,7 +129,7 @@ class Session:
             await self._send_opening()
 
     def _call_on_open(self) -> None:
-        if self._options.on_open is not None:
+        if self._hooks is not None:
             self._hooks.call("on_open", self._options.on_open, self.info)
 
     async def refuse(self, message: Message) -> None:
@@ -290,7 +290,7 @@ class Session:
         self._ticker.revisit(self, self._ended_at)
         if not self._quiet:
             self._recorder.closed(reason, self.writer.pings)
-            if self._options.on_close is not None:
+            if self._hooks is not None:
                 self._hooks.call("on_close", self._options.on_close, self.snapshot())
 
     def snapshot(self) -> StreamInfo:
@@ -394,7 +394,7 @@ class Session:
         logger.error("The app of %s %s failed in its event stream; it was ended.", self.info.method,
                      self.info.path, exc_info=error)  # fmt: skip
         self.error = error
-        if not isinstance(error, Exception):
+        if self._hooks is None or not isinstance(error, Exception):
             return b""
         return await self._hooks.last_event(self._options.on_error, error)
 
@@ -450,7 +450,8 @@ class Session:
         if self._feed is not None:
             self._feed.forget()
             self._feed = None
-        self._hooks.forget()
+        if self._hooks is not None:
+            self._hooks.forget()
 
     async def _settle(self) -> None:
         """Wait for what is still under way, each thing within its own limit."""
@@ -462,4 +463,5 @@ class Session:
                 self.writer.release()
             if limit.cancelled_caught:
                 self._give_up_send()
-        await self._hooks.settle()
+        if self._hooks is not None:
+            await self._hooks.settle()

@@ -69,9 +69,12 @@ class Ticker:
 
     def revisit(self, visited: Visited, when: float) -> None:
         """Visit at the time `when` rather than when it was due."""
+        index = None if when == inf else ceil(when / TICK)
+        if visited.bucket is not None and index is not None and self._buckets.get(index) is visited.bucket:
+            return
         self._take(visited)
-        if when != inf:
-            self._put(visited, ceil(when / TICK))
+        if index is not None:
+            self._put(visited, index)
 
     def revisit_all(self) -> None:
         """Visit everything at the next tick, in slices as ever."""

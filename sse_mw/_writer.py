@@ -92,9 +92,9 @@ class Writer:
     """Writes one stream: the app's messages and ours. Any number of tasks may call it at once; they take turns."""
 
     __slots__ = ("_burst", "_burst_from", "_burst_until", "_clock", "_coalesces", "_fault", "_filter", "_framed_at",
-                 "_holds", "_observer", "_plain", "_second_start", "_send", "_stop_flush", "_ticker", "_trailers",
-                 "_waiting", "abandoned", "app_finished", "app_sent", "busy_since", "drains", "ended", "head_only",
-                 "held_last", "messages", "ours_sent", "parking", "pings", "tail")  # fmt: skip
+                 "_holds", "_lets_go", "_observer", "_parking", "_plain", "_second_start", "_send", "_stop_flush",
+                 "_ticker", "_trailers", "_waiting", "abandoned", "app_finished", "app_sent", "busy_since", "drains",
+                 "ended", "head_only", "held_last", "messages", "ours_sent", "pings", "tail")  # fmt: skip
 
     def __init__(self, send: Send, ticker: Ticker, observer: Observer, body_filter: BodyFilter, *,
                  coalesce: bool) -> None:  # fmt: skip
@@ -102,7 +102,8 @@ class Writer:
         self._ticker = ticker
         self._observer: Observer | None = observer
         self._filter = body_filter
-        self.parking = Parking(ticker.backend)
+        self._parking: Parking | None = None
+        self._lets_go = False
         self._plain = False
         self._coalesces = coalesce
         self._clock = ticker.backend.clock
@@ -249,14 +250,21 @@ class Writer:
 
     def let_go(self) -> None:
         """Let go of the app's tasks that wait in `send` though the stream has ended."""
-        self.parking.let_go()
+        self._lets_go = True
+        if self._parking is not None:
+            self._parking.let_go()
+
+    @property
+    def parked(self) -> object | None:
+        """The task of the app's that has sent last after the end, and waits."""
+        return None if self._parking is None else self._parking.parked
 
     def forget(self) -> None:
         """The request is over: keep nothing alive, and nobody waiting."""
         self.drop_burst()
         self._observer = None
         self.tail = b""
-        self.parking.let_go()
+        self.let_go()
 
     # What is rare
 
@@ -291,8 +299,10 @@ class Writer:
         over = self.ended or self.app_finished
         try:
             self._raise_fault()
-            if not over:
-                await self._send_open(message)
+            if not over and message["type"] == BODY:
+                await self._send_body(message)
+            elif not over:
+                await self._send_other(message)
         finally:
             self.release()
         if over:
@@ -354,14 +364,12 @@ class Writer:
             fault, self._fault = self._fault, None
             raise fault
 
-    async def _send_open(self, message: Message) -> None:
+    async def _send_other(self, message: Message) -> None:
         kind = message["type"]
         if kind == START:
             if not self._second_start:
                 logger.warning("The app started its response a second time; that start was dropped.")
             self._second_start = True
-        elif kind == BODY:
-            await self._send_body(message)
         elif kind == PATHSEND and self._filter.frames:
             await self._send_file(message["path"])
         else:
@@ -444,7 +452,11 @@ class Writer:
         if self.drains:
             await self._ticker.backend.checkpoint()
             return
-        await self.parking.wait(self._cancelled_by_us)
+        if self._parking is None:
+            self._parking = Parking(self._ticker.backend)
+            if self._lets_go:
+                self._parking.let_go()
+        await self._parking.wait(self._cancelled_by_us)
 
     def _cancelled_by_us(self) -> bool:
         return self._observer is None or self._observer.cancelled_app()
