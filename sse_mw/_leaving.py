@@ -54,6 +54,10 @@ class Leaving:
         self._streamed = not self._backend.is_finished(self._streamer)
         self._writer.drains = self._writer.drains or self._backend.waits_for_thread(self._app.task)
 
+    def forget(self) -> None:
+        """The request is over. A task that is kept here would keep its context, which leads back here: a cycle."""
+        self._streamer = None
+
     def is_cancelled(self) -> bool:
         """We have cancelled it."""
         return self._cancelled_at is not None

@@ -89,8 +89,10 @@ class Receiver:
         if self.disconnected:
             on_disconnect()
 
-    def unwatch(self) -> None:
+    def forget(self) -> None:
+        """The request is over: tell nobody, and keep no task, whose context leads back here."""
         self._on_disconnect = self._wake_pump = None
+        self.told = self._last_told = None
 
     @property
     def needs_pump(self) -> bool:

@@ -439,7 +439,8 @@ class Session:
     def forget(self) -> None:
         """Let go of everything. Called once, when the app is through, whatever became of it."""
         self.end(CloseReason.CANCELLED, self._ticker.now)  # without effect if it has ended
-        self._receiver.unwatch()
+        self._receiver.forget()
+        self._leaving.forget()
         self._ticker.remove(self)
         self._drain.stream_closed()
         if self._stop_pump is not None:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -204,16 +204,47 @@ def test_a_stream_that_has_ended_is_freed_without_the_garbage_collector(
         await anyio.sleep(0.1)
         return parts_alive()
 
-    def parts_alive() -> list[object]:
-        # By type: other tests leave objects behind that raise when anything else is asked of them.
-        return [thing for thing in gc.get_objects() if type(thing) in (Session, Writer, Exchange, Producer)]
-
     caplog.set_level("CRITICAL", "sse_mw")  # a record kept would keep its exception's frames
+    assert left_behind(serve, backend) == []
+    assert middleware.stats().closed == {ending: 5}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_stream_that_a_child_task_has_sent_is_freed_without_the_garbage_collector(backend: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        """As Starlette does it."""
+
+        async def stream() -> None:
+            await send(start())
+            await send(body(b"data: 1\n\n"))
+            await send(body(b"", more=False))
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    async def serve() -> list[object]:
+        for _ in range(5):
+            async with running(SSEMiddleware(app)) as run:
+                await run.finish()
+        await anyio.sleep(0.1)
+        return parts_alive()
+
+    assert left_behind(serve, backend) == []
+
+
+def parts_alive() -> list[object]:
+    # By type: other tests leave objects behind that raise when anything else is asked of them.
+    return [thing for thing in gc.get_objects() if type(thing) in (Session, Writer, Exchange, Producer)]
+
+
+def left_behind(serve: Callable[[], Awaitable[list[object]]], backend: str) -> list[object]:
     gc.collect()
     before = parts_alive()  # other tests' exceptions keep some
     gc.disable()
     try:
-        assert [part for part in anyio.run(serve, backend=backend) if part not in before] == []
+        return [part for part in anyio.run(serve, backend=backend) if part not in before]
     finally:
         gc.enable()
-    assert middleware.stats().closed == {ending: 5}
