@@ -130,7 +130,10 @@ class Exchange:
                 self._forward = self._before_start
             raise
         if producer is not None and plan.mode is Mode.SOURCE and self.scope["method"] != "HEAD":
-            await session.run_source(producer)
+            feed = session.feed_from(producer)
+            del message, plan  # not to be kept for as long as the stream is open
+            await feed.wait()
+            feed.raise_error()
 
     async def _refuse(self, session: Session) -> None:
         if self._producer is not None:

@@ -55,20 +55,19 @@ class Feed:
         stream.writer.drains = True
         producer.open(stream.writer, self._ended)
 
-    async def run(self) -> None:
-        """Return once the source has ended and cleaned up, or nobody waits for that any longer.
+    def raise_error(self) -> None:
+        """To be called once the wait is over.
 
         Raises:
             BaseException: What the source raised in the stream: it is for the app's own error handling to see.
         """
-        await self.wait()
         # No local name for the error, which would be a cycle through its traceback.
         producer, stream = self._producer, self._stream
         if stream is not None and producer.error is not None and stream.error is producer.error:
             raise producer.error
 
     async def wait(self) -> None:
-        """In a task of the app's: read on until the source is through."""
+        """In a task of the app's: read on until the source has ended and cleaned up, or nobody waits for that."""
         waiting = WaitingApp(self._backend, self._receiver)
         self._waiting.append(waiting)
         try:
@@ -155,7 +154,12 @@ class WaitingApp:
         """Return once `go` was called."""
         if not self._is_over:
             with self._reader:
-                await self._read_on()
+                while True:  # until it is cancelled
+                    if self._receiver.needs_pump:
+                        await self._receiver.pump()
+                    if not self._receiver.needs_pump:
+                        self._changed = self._backend.make_event()
+                        await self._changed.wait()
 
     def go(self) -> None:
         """The source is through: what is waited for is of no interest any more."""
@@ -165,11 +169,3 @@ class WaitingApp:
     def look_again(self) -> None:
         if self._changed is not None:
             self._changed.set()
-
-    async def _read_on(self) -> None:
-        while True:
-            if self._receiver.needs_pump:
-                await self._receiver.pump()
-            if not self._receiver.needs_pump:
-                self._changed = self._backend.make_event()
-                await self._changed.wait()

@@ -241,12 +241,12 @@ class Session:
         else:
             self._ticker.revisit(self, self._ticker.now)
 
-    async def run_source(self, producer: Producer) -> None:
-        """Have a source of ours write the stream; see `Feed.run`."""
-        self._feed = Feed(self, producer, self._receiver, self._ticker.backend)
+    def feed_from(self, producer: Producer) -> Feed:
+        """Have a source of ours write the stream. The app is to wait for it."""
+        feed = self._feed = Feed(self, producer, self._receiver, self._ticker.backend)
         if self.reason is not None:
-            self._feed.stop()  # the client had left before the head was out
-        await self._feed.run()
+            feed.stop()  # the client had left before the head was out
+        return feed
 
     # The end
 
