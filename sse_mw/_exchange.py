@@ -48,7 +48,7 @@ async def _drop(message: Message) -> None:
 class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
-    __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_producer", "_receive", "_receiver",
+    __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_passes", "_producer", "_receive", "_receiver",
                  "_recorder", "_replaced", "_send", "options", "running", "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
@@ -68,7 +68,7 @@ class Exchange:
         self._producer: Producer | None = None
         self._replaced: Producer | None = None
         self.session: Session | None = None
-        self._is_over = False
+        self._is_over = self._passes = False
 
     @property
     def _ticker(self) -> Ticker:
@@ -97,9 +97,14 @@ class Exchange:
         if self._mark is None:
             check_misplaced(self.scope, message)
             if passes(message, self.options.rules):
-                self._forward = self._send
+                self._passes = True
+                self._forward = self._pass
                 return self._send(message)
         return self._start_response(message)
+
+    def _pass(self, message: Message) -> Awaitable[None]:
+        # Another start: the one before was given up, before it was awaited, say.
+        return self._before_start(message) if message["type"] == START else self._send(message)
 
     async def _start_response(self, message: Message) -> None:
         producer = self._producer
@@ -111,6 +116,7 @@ class Exchange:
                 producer.stop()  # something has answered in the endpoint's place
             elif self._mark is not None and self._mark.frame is not None:
                 self._warn_of_coding(plan.start)
+            self._passes = True
             self._forward = self._send
             await self._send(plan.start)
             return
@@ -156,7 +162,7 @@ class Exchange:
     @property
     def has_started(self) -> bool:
         """Whether the app has started its response."""
-        return self.session is not None or self._forward is self._send
+        return self.session is not None or self._passes
 
     @property
     def info(self) -> StreamInfo:

@@ -65,7 +65,7 @@ def passes(start: Message, rules: tuple[FrameRule, ...]) -> bool:
         return False
     for name, value in headers:
         if name == b"content-type":
-            beginning = value[:6].lower()
+            beginning = bytes(value[:6]).lower()
             return not (beginning == b"text/e" or beginning[:1].isspace())
     return False
 

@@ -352,7 +352,9 @@ class Session:
         """The end of the body, once the send under way is through."""
         with anyio.move_on_after(self._options.send_timeout) as limit:
             await self.writer.take_turn()
-        if not (limit.cancelled_caught or self.writer.abandoned):
+        if limit.cancelled_caught:
+            self.writer.drop_burst()
+        elif not self.writer.abandoned:
             await self.send_last(_ours.farewell(self._options))
         sent.set()
 
@@ -435,6 +437,7 @@ class Session:
     def thrown_away(self) -> None:
         """The request was closed from outside, its event loop may be gone: nothing can be awaited or cancelled."""
         self._stop_pump = self._feed = None
+        self.writer.thrown_away()
 
     def forget(self) -> None:
         """Let go of everything. Called once, when the app is through, whatever became of it."""

@@ -21,6 +21,7 @@ The rules:
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError, open_file
@@ -49,6 +50,9 @@ MOST_MESSAGES = 1024
 
 SHORT = 3
 """Messages in a burst that was not worth its task: the stream's next ones are sent at once."""
+
+LATE = 0.02
+"""Seconds for which a burst has waited if its app blocks the loop: the stream's next messages are sent at once."""
 
 START = "http.response.start"
 BODY = "http.response.body"
@@ -261,10 +265,16 @@ class Writer:
 
     def forget(self) -> None:
         """The request is over: keep nothing alive, and nobody waiting."""
-        self.drop_burst()
         self._observer = None
         self.tail = b""
         self.let_go()
+        if self._fault is not None:
+            logger.error("The server's send refused the app's last events.", exc_info=self._fault)
+            self._fault = None  # its traceback leads back here: a cycle
+
+    def thrown_away(self) -> None:
+        """The request was closed from outside, its event loop may be gone: nothing can be cancelled or woken."""
+        self._burst = self._stop_flush = self._waiting = self._fault = None
 
     # What is rare
 
@@ -286,16 +296,16 @@ class Writer:
             self.tail = UNKNOWN
             self.release()
             raise error
+        self._note_gone(error)
+
+    def _note_gone(self, error: Exception) -> None:
         if not self.ended and self._observer is not None:
             logger.debug("The server's send failed, which is taken for a disconnect.", exc_info=error)
             self._observer.client_left()
 
     async def _send_rare(self, message: Message) -> None:
         """Who has to wait; the first and the last message, what is no body; all of a framed, linted or ended stream."""
-        if self._burst is not None and not message.get("more_body"):
-            await self._send_burst()  # now, and not by the task that was to: a stream ends with its burst as a rule
-        else:
-            await self.take_turn()
+        await self.take_turn()
         over = self.ended or self.app_finished
         try:
             self._raise_fault()
@@ -317,46 +327,58 @@ class Writer:
     # Bursts
 
     def _begin_burst(self, body: bytes) -> bool:
-        """Take the turn for what is going to be held; a task sends it as soon as the loop gets to it."""
+        """Take the turn for what is going to be held; a task sends it as soon as the loop gets to it.
+
+        A task, as timeouts that the app sets after its sends would cancel it in the app's own; in the app's context, as
+        something around us may ask whose request it is.
+        """
         if len(body) > MOST_HELD or not self.claim():
             return False
         burst = self._burst = bytearray(body)
         self._burst_from = self.messages
         self.messages += 1
-        self._stop_flush = self._ticker.backend.spawn(self._flush, burst)
+        self._stop_flush = self._ticker.backend.spawn(self._flush, burst, context=copy_context())
         return True
 
     async def _flush(self, burst: bytearray) -> None:
         if self._burst is not burst:
-            return  # it was sent, or dropped
+            return  # it was dropped
+        self._burst = None
+        if self.messages - self._burst_from < SHORT or self._clock() > self._burst_until + LATE:
+            self._holds = False  # until the next pause
+        block = bytes(burst)
         try:
-            await self._send_burst()
-        except Exception as error:
-            self._fault = error
-            self._plain = self._holds = False
+            await self._send({"type": BODY, "body": block, "more_body": True})
+        except BaseException as error:
+            self._flush_failed(error)
         else:
-            self.release()
+            self.tail = (self.tail[-3:] + block[-4:])[-4:]
+            self.app_sent = self._ticker.now
+        self._stop_flush = None  # the task has its context, which leads back here: a cycle
+        self.release()
+
+    def _flush_failed(self, error: BaseException) -> None:
+        if isinstance(error, Exception) and _means_gone(error):
+            self._note_gone(error)
+            return
+        self.tail = UNKNOWN
+        self._plain = self._holds = False
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+        if isinstance(error, Exception):
+            self._fault = error
+        elif self._stop_flush is not None:  # not by us
+            self._fault = RuntimeError("The server's send was cancelled.")
+            self._fault.__cause__ = error
 
     def drop_burst(self) -> None:
         """Nobody wants it any more: do not wait for it either."""
+        stop, self._stop_flush = self._stop_flush, None
         if self._burst is not None:
             self._burst = None
             self.release()
-        if self._stop_flush is not None:
-            self._stop_flush()
-            self._stop_flush = None
-
-    async def _send_burst(self) -> None:
-        """With the turn, which is kept unless this raises."""
-        held, self._burst = bytes(self._burst or b""), None
-        if self.messages - self._burst_from < SHORT:
-            self._holds = False  # until the next pause
-        try:
-            await self._send({"type": BODY, "body": held, "more_body": True})
-        except BaseException as error:
-            self._failed(error, of_app=True)
-        self.tail = (self.tail[-3:] + held[-4:])[-4:]
-        self.app_sent = self._ticker.now
+        if stop is not None:
+            stop()
 
     def _raise_fault(self) -> None:
         """What the server, or something around us, has raised about what was held: for the app to see."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import trio
 from sse_mw import SSEMiddleware, sse_route
 from sse_mw._types import Message, Receive, Scope, Send
 from sse_mw._writer import FAIRNESS, MOST_HELD, MOST_MESSAGES
+from support.asgi import http_scope
 from support.driver import Recorded, body, running, sending, start
 
 pytestmark = pytest.mark.anyio
@@ -408,6 +410,178 @@ async def test_trailers_come_after_the_burst() -> None:
         await run.finish()
     assert run.send.body == events(10)
     assert run.send.types[-1] == "http.response.trailers"
+
+
+async def test_a_timeout_around_the_last_send_loses_nothing_of_the_burst_before_it() -> None:
+    async def script(send: Send) -> None:
+        await send(body(event(0)))
+        run.send.block()
+        await burst(send, 40, first=1)
+        with anyio.move_on_after(1):
+            await last(send)
+        run.send.unblock()
+        await burst(send, 10, first=41)
+        await last(send)
+
+    async with running(SSEMiddleware(sending(script))) as run:
+        await run.finish()
+    assert run.send.body == events(51)
+    assert run.send.complete
+
+
+async def test_sends_that_are_under_way_at_once_go_out_in_their_order() -> None:
+    large = b"data: %s\n\n" % (b"x" * 70_000)
+
+    async def script(send: Send) -> None:
+        await burst(send, 10)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send, body(large))
+            await anyio.lowlevel.checkpoint()
+            await last(send)
+
+    async with running(SSEMiddleware(sending(script))) as run:
+        await run.finish()
+    assert run.send.body == events(10) + large
+
+
+class Odd(BaseException):
+    """Nothing that a server should raise."""
+
+
+@pytest.mark.parametrize("odd", [Odd, asyncio.CancelledError])
+async def test_a_server_whose_send_raises_what_is_no_exception_fails_the_one_request(odd: type[BaseException]) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await burst(send, 10)
+        await anyio.sleep(1)
+        with pytest.raises(RuntimeError, match="The server's send was cancelled"):
+            await send(body(event(10)))
+        await last(send)
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        async def failing(message: Message) -> None:
+            if b"9" in message.get("body", b""):
+                raise odd
+            await send(message)
+
+        await SSEMiddleware(app)(scope, receive, failing)
+
+    async with running(around) as run:
+        await run.finish()
+    assert run.error is None
+    assert run.send.complete
+
+
+async def test_a_refused_burst_whose_app_sends_nothing_more_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await burst(send, 10)
+        await anyio.sleep(1)
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        async def picky(message: Message) -> None:
+            if b"9" in message.get("body", b""):
+                raise ValueError("not this one")
+            await send(message)
+
+        await SSEMiddleware(app)(scope, receive, picky)
+
+    async with running(around) as run:
+        await run.finish()
+    assert "refused the app's last events" in caplog.text
+    assert run.send.complete
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+async def test_a_server_that_cancels_twice_has_the_burst_delivered_to_a_slow_client(turns: int) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+            await send(start())
+            await send(body(event(0)))
+            run.send.delay = 1.5
+            await burst(send, 99, first=1)
+            sent.set()
+            await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(SSEMiddleware(inner), scope, receive, send)
+            await sent.wait()
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+
+    sent = anyio.Event()
+    async with running(app) as run:
+        await run.finish()
+        await run.send.wait_for_bytes(b"retry: ")
+    assert run.send.body.startswith(events(100))
+
+
+async def test_a_burst_is_sent_in_the_context_of_its_app() -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request.set("mine")
+        await send(start())
+        await burst(send, 10)
+        await anyio.sleep(1)
+        await last(send)
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        async def asking(message: Message) -> None:
+            if message.get("more_body"):
+                asked.add(request.get())
+            await send(message)
+
+        await SSEMiddleware(app)(scope, receive, asking)
+
+    asked: set[str] = set()
+    async with running(around) as run:
+        await run.finish()
+    assert asked == {"mine"}
+
+
+async def test_an_app_that_has_blocked_the_loop_after_a_burst_has_its_next_ones_sent_at_once() -> None:
+    async def script(send: Send) -> None:
+        for first in range(0, 40, 4):
+            await burst(send, 4, first)
+            advance(0.5)
+            await anyio.lowlevel.checkpoint()
+        await last(send)
+
+    async with running(SSEMiddleware(sending(script))) as run:
+        await run.finish()
+    assert run.send.body == events(40)
+    assert run.send.chunks[-33:-1] == [event(number) for number in range(8, 40)]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_request_that_is_thrown_away_in_a_burst_after_its_loop_has_gone_closes_quietly(waits: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await burst(send, 10)
+        if waits:
+            await send(body(b"data: %s\n\n" % (b"x" * 70_000)))
+        await asyncio.sleep(100)
+
+    async def never_mind(message: Message) -> None:
+        if message.get("body", b"").endswith(event(9)):
+            await asyncio.sleep(100)
+
+    async def never() -> Message:
+        await asyncio.sleep(100)
+        raise AssertionError
+
+    call = SSEMiddleware(app)(http_scope(), never, never_mind)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(call)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    others = asyncio.all_tasks(loop) - {task}
+    loop.close()
+    call.close()
+    for each in (*others, task):
+        each._log_destroy_pending = False  # type: ignore[attr-defined]
+        each.get_coro().close()  # type: ignore[union-attr]
 
 
 async def test_a_wait_for_a_cancelled_turn_changes_nothing_for_the_burst() -> None:

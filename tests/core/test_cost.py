@@ -148,7 +148,7 @@ def test_a_short_stream_has_no_extra_task() -> None:
             await asyncio.sleep(0)
             task_counts.append(len(asyncio.all_tasks()))
 
-        await SSEMiddleware(chunks_app(*[b"data: x\n\n"] * 10))(http_scope(), Client(), send)
+        await SSEMiddleware(chunks_app(*[b"data: x\n\n"] * 10), coalesce=False)(http_scope(), Client(), send)
         assert set(task_counts) == {1}
 
     anyio.run(script, backend_options={"loop_factory": VirtualLoop})

@@ -128,3 +128,41 @@ async def test_the_request_body_arrives_once_in_order_and_is_not_read_ahead() ->
 def test_an_app_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(InvalidOption, match="app=3 cannot be wrapped"):
         SSEMiddleware(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "supervised"),
+    [
+        (memoryview(b"text/html"), False),
+        (memoryview(b"text/event-stream"), True),
+        (b" text/event-stream", True),
+        (b"\tTEXT/Event-Stream;charset=utf-8", True),
+        (b"text/event-streams", False),
+        (b"", False),
+    ],
+)
+async def test_a_content_type_is_read_as_servers_take_it(content_type: Any, supervised: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(headers=[(b"content-type", content_type)]))
+        await send(body(b"x", more=False))
+
+    middleware = Recorded(app)
+    async with running(middleware) as run:
+        await run.finish()
+    assert bool(middleware.opened) is supervised
+
+
+async def test_a_start_that_was_given_up_before_it_was_sent_does_not_count() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with anyio.CancelScope() as given_up:
+            given_up.cancel()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(send, start(headers=[(b"content-type", b"text/html")]))
+        run.send.messages.clear()  # trio lets a task take its first step
+        await send(start())
+        await send(body(b"data: x\n\n", more=False))
+
+    middleware = Recorded(app)
+    async with running(middleware) as run:
+        await run.finish()
+    assert len(middleware.opened) == 1
