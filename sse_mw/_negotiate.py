@@ -60,7 +60,7 @@ class Plan:
 
 def passes(start: Message, rules: tuple[FrameRule, ...]) -> bool:
     """Whether a response that no endpoint has marked certainly passes as it is: at a glance, as most responses do."""
-    headers = start.get("headers")
+    headers: Headers | None = start.get("headers")
     if rules or type(headers) is not list:
         return False
     for name, value in headers:

@@ -432,11 +432,16 @@ async def test_a_timeout_around_the_last_send_loses_nothing_of_the_burst_before_
 async def test_sends_that_are_under_way_at_once_go_out_in_their_order() -> None:
     large = b"data: %s\n\n" % (b"x" * 70_000)
 
+    async def send_large(send: Send) -> None:
+        await send(body(large))
+
     async def script(send: Send) -> None:
-        await burst(send, 10)
+        await send(body(event(0)))
+        run.send.delay = 1
+        await burst(send, 9, first=1)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(send, body(large))
-            await anyio.lowlevel.checkpoint()
+            tasks.start_soon(send_large, send)
+            await anyio.sleep(0.1)
             await last(send)
 
     async with running(SSEMiddleware(sending(script))) as run:
@@ -546,7 +551,7 @@ async def test_an_app_that_has_blocked_the_loop_after_a_burst_has_its_next_ones_
         for first in range(0, 40, 4):
             await burst(send, 4, first)
             advance(0.5)
-            await anyio.lowlevel.checkpoint()
+            await anyio.sleep(0.001)
         await last(send)
 
     async with running(SSEMiddleware(sending(script))) as run:
@@ -581,7 +586,9 @@ def test_a_request_that_is_thrown_away_in_a_burst_after_its_loop_has_gone_closes
     call.close()
     for each in (*others, task):
         each._log_destroy_pending = False  # type: ignore[attr-defined]
-        each.get_coro().close()  # type: ignore[union-attr]
+        coroutine = each.get_coro()
+        assert coroutine is not None
+        coroutine.close()
 
 
 async def test_a_wait_for_a_cancelled_turn_changes_nothing_for_the_burst() -> None:

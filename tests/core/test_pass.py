@@ -152,12 +152,16 @@ async def test_a_content_type_is_read_as_servers_take_it(content_type: Any, supe
     assert bool(middleware.opened) is supervised
 
 
+async def start_html(send: Send) -> None:
+    await send(start(headers=[(b"content-type", b"text/html")]))
+
+
 async def test_a_start_that_was_given_up_before_it_was_sent_does_not_count() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         with anyio.CancelScope() as given_up:
             given_up.cancel()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(send, start(headers=[(b"content-type", b"text/html")]))
+                tasks.start_soon(start_html, send)
         run.send.messages.clear()  # trio lets a task take its first step
         await send(start())
         await send(body(b"data: x\n\n", more=False))
