@@ -292,6 +292,8 @@ class Exchange:
     def is_through(self) -> bool:
         """The app has returned or raised; whether there is something to `close`."""
         self._is_over = True
+        if self.session is None:
+            self._forward = self._send  # and no method of this object's own, which would be a cycle
         return self._producer is not None or self.session is not None
 
     async def close(self) -> None:

@@ -235,6 +235,23 @@ def test_a_stream_that_a_child_task_has_sent_is_freed_without_the_garbage_collec
     assert left_behind(serve, backend) == []
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_request_that_is_no_stream_is_freed_without_the_garbage_collector(backend: str, answers: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if answers:
+            await send(start(headers=[(b"content-type", b"text/html")]))
+            await send(body(b"<p>", more=False))
+
+    async def serve() -> list[object]:
+        for _ in range(5):
+            async with running(SSEMiddleware(app)) as run:
+                await run.finish()
+        return parts_alive()
+
+    assert left_behind(serve, backend) == []
+
+
 def parts_alive() -> list[object]:
     # By type: other tests leave objects behind that raise when anything else is asked of them.
     return [thing for thing in gc.get_objects() if type(thing) in (Session, Writer, Exchange, Producer)]
