@@ -1,6 +1,8 @@
 """One request: the `receive` and `send` that the app is given, and what becomes of its response.
 
 An endpoint under `@sse_route` finds the exchange of its request in a context variable, and leaves its mark there.
+
+Longer than the other modules, as all that a response may become, and from whichever side, is decided on one object.
 """
 
 import logging
@@ -309,9 +311,7 @@ class Exchange:
         for producer in producers:
             producer.stop()
         for producer in producers:
-            if producer.is_done:
-                producer.error = None  # its traceback leads back here: a cycle
-                continue
-            with anyio.CancelScope(shield=True):
-                await producer.wait_until_done()
+            if not producer.is_done:  # a scope costs as much as twenty events
+                with anyio.CancelScope(shield=True):
+                    await producer.wait_until_done()
             producer.error = None  # its traceback leads back here: a cycle

@@ -364,6 +364,7 @@ class Writer:
         self.tail = UNKNOWN
         self._plain = self._holds = False
         if isinstance(error, KeyboardInterrupt | SystemExit):
+            self.release()
             raise error
         if isinstance(error, Exception):
             self._fault = error

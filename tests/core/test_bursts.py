@@ -35,6 +35,20 @@ async def last(send: Send) -> None:
     await send(body(b"", more=False))
 
 
+def refusing_nines(app: Any, error: BaseException) -> Any:
+    """The app in the middleware, and around that something whose `send` raises at a 9."""
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        async def picky(message: Message) -> None:
+            if b"9" in message.get("body", b""):
+                raise error
+            await send(message)
+
+        await SSEMiddleware(app)(scope, receive, picky)
+
+    return around
+
+
 def passed_through(count: int) -> Any:
     async def script(send: Send) -> None:
         await burst(send, count)
@@ -256,16 +270,8 @@ async def test_what_something_around_us_raises_about_a_burst_is_raised_by_the_ap
         caught.append(True)
         await send(body(event(11), more=False))
 
-    async def around(scope: Scope, receive: Receive, send: Send) -> None:
-        async def picky(message: Message) -> None:
-            if b"9" in message.get("body", b""):
-                raise ValueError("not this one")
-            await send(message)
-
-        await SSEMiddleware(app)(scope, receive, picky)
-
     caught: list[bool] = []
-    async with running(around) as run:
+    async with running(refusing_nines(app, ValueError("not this one"))) as run:
         await run.finish()
     assert caught == [True]
     assert run.error is None
@@ -463,15 +469,7 @@ async def test_a_server_whose_send_raises_what_is_no_exception_fails_the_one_req
             await send(body(event(10)))
         await last(send)
 
-    async def around(scope: Scope, receive: Receive, send: Send) -> None:
-        async def failing(message: Message) -> None:
-            if b"9" in message.get("body", b""):
-                raise odd
-            await send(message)
-
-        await SSEMiddleware(app)(scope, receive, failing)
-
-    async with running(around) as run:
+    async with running(refusing_nines(app, odd())) as run:
         await run.finish()
     assert run.error is None
     assert run.send.complete
@@ -483,15 +481,7 @@ async def test_a_refused_burst_whose_app_sends_nothing_more_is_logged(caplog: py
         await burst(send, 10)
         await anyio.sleep(1)
 
-    async def around(scope: Scope, receive: Receive, send: Send) -> None:
-        async def picky(message: Message) -> None:
-            if b"9" in message.get("body", b""):
-                raise ValueError("not this one")
-            await send(message)
-
-        await SSEMiddleware(app)(scope, receive, picky)
-
-    async with running(around) as run:
+    async with running(refusing_nines(app, ValueError("not this one"))) as run:
         await run.finish()
     assert "refused the app's last events" in caplog.text
     assert run.send.complete
