@@ -396,7 +396,7 @@ class TrioBackend(Threads):
             with scope:
                 await function(*args)
 
-        self._trio.lowlevel.spawn_system_task(run_in_scope, context=context or Context())
+        self._trio.lowlevel.spawn_system_task(run_in_scope, name=function, context=context or Context())
         return scope.cancel
 
     def spawn_interruptible(self, function: TaskFunction, context: Context) -> "TrioInterruptible":

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import sse_mw
+from sse_mw.testing._clock import VirtualLoop, virtual_clock
 from support.servers import KINDS, Server, ServerKind, StartServer
-from support.virtual_time import VirtualLoop, virtual_clock
 
 pytest_plugins = ["support.browser", "support.gate", "support.outcomes"]
 

@@ -42,16 +42,27 @@ LAYERS = """
     _current
     _route _middleware
     __init__
-    cli
+    cli testing
     __main__
 """.strip().splitlines()
 LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.split()}
 # Bytes and timing decisions: plain functions and classes that no event loop is needed to test.
 SANS_IO = [module for module, level in LEVEL.items() if level < LEVEL["_runtime"]]
 ASYNC_LIBRARIES = {"anyio", "asyncio", "trio", "sniffio", "uvloop"}
+KNOW_THE_BACKEND = {Path("testing/_clock.py"), Path("testing/_tasks.py")}
+"""Test tools: a clock for each of the two libraries, and a look at their tasks."""
 CORE_DEPENDENCIES = {"anyio", "sse_mw"}
+# Imported where they are needed alone.
+OPTIONAL = {
+    "_runtime.py": {"trio"},
+    "testing/_clock.py": {"trio"},
+    "testing/httpx.py": {"httpx"},
+    "testing/httpx2.py": {"httpx2"},
+    "testing/pytest_plugin.py": {"pytest"},
+}
 STRANGERS = ["starlette", "fastapi", "quart", "litestar", "django", "falcon", "blacksheep", "sanic", "flask", "a2wsgi",
-             "uvicorn", "hypercorn", "click", "httpx", "trio", "uvloop", "h11", "opentelemetry"]  # fmt: skip
+             "uvicorn", "hypercorn", "click", "httpx", "httpx2", "pytest", "trio", "uvloop", "h11",
+             "opentelemetry"]  # fmt: skip
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
@@ -94,14 +105,14 @@ def test_one_module_knows_the_async_backend(module: Path) -> None:
     imported = {name.partition(".")[0] for name in _imports(module)}
     if _name(module) in SANS_IO:
         assert not imported & ASYNC_LIBRARIES
-    elif _name(module) not in {"_runtime", "cli"}:
+    elif _name(module) not in {"_runtime", "cli"} and module not in KNOW_THE_BACKEND:
         assert not imported & (ASYNC_LIBRARIES - {"anyio"})
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if _name(module) != "cli"], ids=str)
 def test_the_core_depends_on_anyio_and_the_standard_library(module: Path) -> None:
     imported = {name.partition(".")[0] for name in _imports(module)}
-    optional = {"trio"} if _name(module) == "_runtime" else set[str]()
+    optional = OPTIONAL.get(module.as_posix(), set())
     assert imported - CORE_DEPENDENCIES - optional <= set(sys.stdlib_module_names)
 
 

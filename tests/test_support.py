@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from sse_mw.testing._server import Receive, Send, http_scope
 from support.apps import ticks
-from support.asgi import Receive, Send, http_scope
 from support.client import TooLate
 from support.servers import TESTS, StartServer
 

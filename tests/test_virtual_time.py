@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from functools import partial
 
 import anyio
 import anyio.from_thread
@@ -13,7 +14,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.virtual_time import Deadlock, VirtualLoop, virtual_clock
+from sse_mw.testing._clock import Deadlock, VirtualLoop, virtual_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +66,29 @@ async def test_a_busy_thread_is_waited_for_and_no_timeout_is_jumped_to() -> None
     for _ in range(100):
         await anyio.sleep(3600)
     assert time.monotonic() - started < 1
+
+
+async def test_a_thread_that_nobody_knows_of_is_waited_for_while_it_is_young(anyio_backend_name: str) -> None:
+    """As adapters start them: it wakes the loop by itself."""
+    woken = anyio.Event()
+    if anyio_backend_name == "trio":
+        wake = partial(trio.lowlevel.current_trio_token().run_sync_soon, woken.set)
+    else:
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, woken.set)
+    thread = threading.Thread(target=lambda: (threading.Event().wait(0.03), wake()))
+    thread.start()
+    with anyio.fail_after(60):
+        await woken.wait()
+    thread.join()
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    started = time.monotonic()
+    await anyio.sleep(10)
+    await anyio.sleep(3600)
+    assert time.monotonic() - started < 2
+    ended.set()
+    thread.join()
 
 
 async def test_a_thread_may_call_back_and_wait_for_the_clock() -> None:

@@ -12,7 +12,7 @@ import trio
 from sse_mw import SSEMiddleware, sse_route
 from sse_mw._types import Message, Receive, Scope, Send
 from sse_mw._writer import FAIRNESS, MOST_HELD, MOST_MESSAGES
-from support.asgi import http_scope
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, body, running, sending, start
 
 pytestmark = pytest.mark.anyio

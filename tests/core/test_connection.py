@@ -11,8 +11,8 @@ import pytest
 
 from sse_mw._connection import HUNG_UP, Connection
 from sse_mw._types import Message
-from support.asgi import Receive as ASGIReceive
-from support.asgi import http_scope
+from sse_mw.testing._server import Receive as ASGIReceive
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, Run, chunks_app
 
 

@@ -14,11 +14,11 @@ import pytest
 
 from sse_mw import SSEMiddleware, sse_route
 from sse_mw._types import Message, Receive, Scope, Send
-from support.asgi import Receive as Client
-from support.asgi import Send as Server
-from support.asgi import http_scope
+from sse_mw.testing._clock import VirtualLoop
+from sse_mw.testing._server import Receive as Client
+from sse_mw.testing._server import Send as Server
+from sse_mw.testing._server import http_scope
 from support.driver import body, chunks_app, start
-from support.virtual_time import VirtualLoop
 
 STREAMS = 50
 

@@ -20,8 +20,8 @@ from starlette.routing import Route
 
 from sse_mw import SSEMiddleware, StreamInfo
 from sse_mw._types import Message, Receive, Scope, Send
-from support.asgi import Receive as Receiving
-from support.asgi import http_scope
+from sse_mw.testing._server import Receive as Receiving
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, Run, body, chunks_app, running, sending, start
 
 pytestmark = pytest.mark.anyio

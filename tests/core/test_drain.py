@@ -12,7 +12,7 @@ import pytest
 
 from sse_mw import InvalidOption, SSEMiddleware, current_stream, sse_route
 from sse_mw._types import Scope
-from support.asgi import http_scope
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, body, chunks_app, running, sending
 
 pytestmark = pytest.mark.anyio

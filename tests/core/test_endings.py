@@ -9,11 +9,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from sse_mw._types import Receive, Scope, Send
-from support.asgi import Receive as Client
-from support.asgi import Send as Server
-from support.asgi import http_scope
+from sse_mw.testing._clock import run_virtually
+from sse_mw.testing._server import Receive as Client
+from sse_mw.testing._server import Send as Server
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, body, start
-from support.virtual_time import run_virtually
 
 MOMENTS = st.sampled_from([0.0, 0.005, 0.02, 0.03, 0.5, 1.0, 1.02, 1.5, 2.0, 2.2, 3.0, 5.0])
 

@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 from sse_mw import ServerSentEvent, SSEMiddleware
 from sse_mw._types import Message, Receive, Scope, Send
-from support.asgi import Receive as Client
-from support.asgi import Send as Server
-from support.asgi import http_scope
+from sse_mw.testing._clock import VirtualLoop
+from sse_mw.testing._server import Receive as Client
+from sse_mw.testing._server import Send as Server
+from sse_mw.testing._server import http_scope
 from support.driver import EVENT_STREAM, Recorded, body, chunks_app, running, sending, start
-from support.virtual_time import VirtualLoop
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import pytest
 
 from sse_mw import sse_route
 from sse_mw._types import ASGIApp, Scope
-from support.asgi import Receive, Send, http_scope
+from sse_mw.testing._server import Receive, Send, http_scope
 from support.driver import Recorded, body, chunks_app
 
 

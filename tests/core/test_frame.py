@@ -10,7 +10,7 @@ import pytest
 from sse_mw import InvalidOption, SSEMiddleware
 from sse_mw._types import Receive, Scope, Send
 from sse_mw._wire import Decoder
-from support.asgi import http_scope
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, body, chunks_app, running, start
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sse_mw import SSEMiddleware
 from sse_mw._wire import Decoder
+from sse_mw.testing._clock import run_virtually
 from support.driver import chunks_app, running
-from support.virtual_time import run_virtually
 
 # An event's own bytes are never these, so ours can be told from the app's.
 PING = b": \x00ping\n\n"

@@ -17,11 +17,11 @@ from sse_mw._producer import Producer
 from sse_mw._session import Session
 from sse_mw._types import Message, Receive, Scope, Send
 from sse_mw._writer import Writer
-from support.asgi import Receive as Client
-from support.asgi import Send as Server
-from support.asgi import http_scope
+from sse_mw.testing._clock import VirtualLoop
+from sse_mw.testing._server import Receive as Client
+from sse_mw.testing._server import Send as Server
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, body, chunks_app, running, sending, start
-from support.virtual_time import VirtualLoop
 
 
 async def one_stream(middleware: SSEMiddleware) -> bytes:

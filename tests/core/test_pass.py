@@ -7,7 +7,7 @@ import pytest
 
 from sse_mw import InvalidOption, SSEMiddleware
 from sse_mw._types import ASGIApp, Message, Receive, Scope, Send
-from support.asgi import http_scope
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, body, running, start
 
 pytestmark = pytest.mark.anyio

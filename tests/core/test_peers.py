@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from sse_mw import SSEMiddleware
 from sse_mw._types import ASGIApp
-from support.asgi import http_scope
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, running
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ import pytest
 
 from sse_mw import InvalidOption, InvalidSource, MiddlewareMissing, SSEMiddleware, current_stream, sse_route
 from sse_mw._types import Receive, Scope, Send
-from support.asgi import http_scope
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, body, running, start
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sse_mw import sse_route
 from sse_mw._types import Receive, Scope, Send
+from sse_mw.testing._clock import run_virtually
 from support.driver import Recorded, running
-from support.virtual_time import run_virtually
 
 STEP = st.sampled_from(["yield", "wait", "turn", "raise", "swallow"])
 TROUBLE = st.sampled_from(["leaves", "cancelled", "stuck", "fails", "replaced"])

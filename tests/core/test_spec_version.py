@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from sse_mw import SSEMiddleware
 from sse_mw._types import Receive, Scope, Send
-from support.asgi import http_scope
+from sse_mw.testing._server import http_scope
 from support.driver import running
 
 pytestmark = pytest.mark.anyio

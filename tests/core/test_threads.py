@@ -16,9 +16,9 @@ import pytest
 
 from sse_mw import SSEMiddleware, current_stream, sse_route
 from sse_mw._types import Receive, Scope, Send
-from support.asgi import Receive as Client
-from support.asgi import Send as Server
-from support.asgi import http_scope
+from sse_mw.testing._server import Receive as Client
+from sse_mw.testing._server import Send as Server
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]

@@ -11,7 +11,7 @@ import pytest
 from sse_mw import SSEMiddleware
 from sse_mw._session import Session
 from sse_mw._types import Receive, Scope, Send
-from support.asgi import http_scope
+from sse_mw.testing._server import http_scope
 from support.driver import Recorded, body, chunks_app, running, sending, start
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,8 @@ from sybil.parsers.abstract.lexers import LexerCollection
 from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, FencedCodeBlockLexer
 
 from sse_mw._types import ASGIApp
-from support.asgi import Receive, Send, http_scope
+from sse_mw.testing import connect, virtual_time
 from support.servers import start_process
-from support.virtual_time import VirtualLoop
 
 SHELLS = {"console", "bash", "sh", "shell"}
 PROSE = {
@@ -63,51 +63,39 @@ SERVERS = re.compile(r"(?:python -m )?(uvicorn|hypercorn|sse_mw run)\b")
 URL = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d+")
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a client has got, by the time it left."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
 def stream(app: ASGIApp, path: str = "/", *, until: str | None = None, seconds: float = 60.0, **request: Any) -> str:
     """What a client that opens `path` reads from the app, on virtual time: all of it, or as far as `until`,
-    or what came in so many seconds; then the client leaves. `body=b"…"` and http_scope's parameters make
+    or what came in so many seconds; then the client leaves. `body=b"…"` and what `Client.connect` takes make
     other requests.
     """
     return asgi(app, path, until=until, seconds=seconds, **request).body.decode()
 
 
-def asgi(
-    app: ASGIApp,
-    path: str = "/",
-    *,
-    until: str | None = None,
-    seconds: float = 60.0,
-    body: bytes = b"",
-    **request: Any,
-) -> Send:
-    """As `stream`, but everything that the server was sent: `.status`, `.headers`, `.chunks`, `.times` …"""
+@virtual_time
+async def asgi(
+    app: ASGIApp, path: str = "/", *, until: str | None = None, seconds: float = 60.0, body: bytes = b"", **request: Any
+) -> Answer:
+    """As `stream`, but with the status and the headers."""
+    headers = {"accept": "*/*"} | request.pop("headers", {})
+    path = "?".join(filter(None, [path, request.pop("query", "")]))
     method = request.pop("method", "POST" if body else "GET")
-    send = Send()
-
-    async def client() -> None:
-        receive = Receive(body, sticky=True)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_leave, receive, send, until, seconds, tasks.cancel_scope)
-            await app(http_scope(method, path, **request), receive, send)
-            tasks.cancel_scope.cancel()
-
-    anyio.run(client, backend_options={"loop_factory": VirtualLoop})
-    if until is not None and until.encode() not in send.body:
-        raise AssertionError(f"{until!r} never came, only {send.body!r}")
-    return send
-
-
-async def _leave(
-    receive: Receive, send: Send, until: str | None, seconds: float, everything: anyio.CancelScope
-) -> None:
-    with anyio.move_on_after(seconds):
-        if until is None:
-            await anyio.sleep_forever()
-        else:
-            await send.wait_for_bytes(until.encode())
-    receive.disconnect()
-    await anyio.sleep(60)
-    everything.cancel()
+    asked = {"method": method, "headers": headers, "content": body, **request}
+    async with connect(app, path, lifespan=False, **asked) as stream:
+        with anyio.move_on_after(seconds):
+            if until is None:
+                await stream.wait_closed(within=2 * seconds)
+            else:
+                await stream.wait_for_bytes(until.encode())
+    return Answer(stream.status, {name.lower(): value for name, value in stream.headers.raw}, stream.raw)
 
 
 class Documentation:
@@ -125,7 +113,7 @@ class Documentation:
     def run(self) -> int:
         """Run every example; how many there were."""
         count = 0
-        with self._servers:
+        with self._servers, _importable(self._folder):
             for count, example in enumerate(self._document.examples(), 1):  # noqa: B007
                 example.evaluate()
         return count
@@ -209,6 +197,19 @@ class Documentation:
         fine = run.returncode == 0 or (streams and run.returncode == CURL_TIMED_OUT and run.stdout)
         assert fine, f"$ {command}\nended with {run.returncode}:\n{shown}"
         assert _shows(shown, output), f"$ {command}\nshowed:\n{shown}\nwhere the document promises:\n{output}"
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """What a document's files are called, the others may import."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name, module in [*sys.modules.items()]:
+            if (getattr(module, "__file__", None) or "").startswith(str(folder)):
+                del sys.modules[name]
 
 
 def nox_sessions(root: Path) -> set[str]:

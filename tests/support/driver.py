@@ -10,7 +10,7 @@ from sse_mw import SSEMiddleware, StreamInfo
 from sse_mw._types import ASGIApp, Message, Scope
 from sse_mw._types import Receive as ASGIReceive
 from sse_mw._types import Send as ASGISend
-from support.asgi import Receive, Send, http_scope
+from sse_mw.testing._server import Receive, Send, http_scope
 
 EVENT_STREAM = [(b"content-type", b"text/event-stream")]
 

@@ -1,11 +1,12 @@
-"""The other side of an ASGI app, in a few lines each: a scope, a scripted `receive`, a recording `send`."""
+"""The server's side of an ASGI app, in a few lines each: a scope, a scripted `receive`, a recording `send`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 
-from sse_mw._types import Message, Scope
+from .._types import Message, Scope
 
 
 def http_scope(
@@ -27,7 +28,7 @@ def http_scope(
         "method": method,
         "scheme": "http",
         "path": path,
-        "raw_path": path.encode("ascii"),
+        "raw_path": quote(path).encode(),
         "query_string": query_string,
         "root_path": "",
         "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs],

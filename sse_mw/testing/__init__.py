@@ -1,0 +1,37 @@
+"""Testing event streams without a server, and without waiting: `async with connect(app, "/orders") as stream`."""
+
+from ._client import Client, connect
+from ._clock import Deadlock, VirtualLoop, advance, virtual_backend, virtual_time
+from ._compare import assert_events
+from ._errors import Leaked, LifespanFailed, NoEventStream, StreamEnded, StreamTimeout, UnexpectedMessage
+from ._events import Chunk, ReceivedEvent
+from ._faults import Faults
+from ._recording import Recording, record
+from ._stream import EventStream, Headers
+from ._sync import SyncClient, SyncEventStream
+
+__all__ = [
+    "Chunk",
+    "Client",
+    "Deadlock",
+    "EventStream",
+    "Faults",
+    "Headers",
+    "Leaked",
+    "LifespanFailed",
+    "NoEventStream",
+    "ReceivedEvent",
+    "Recording",
+    "StreamEnded",
+    "StreamTimeout",
+    "SyncClient",
+    "SyncEventStream",
+    "UnexpectedMessage",
+    "VirtualLoop",
+    "advance",
+    "assert_events",
+    "connect",
+    "record",
+    "virtual_backend",
+    "virtual_time",
+]
