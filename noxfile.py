@@ -18,7 +18,7 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # What needs neither sockets nor a browser: enough where not the code but its surroundings differ.
 IN_PROCESS = "not server and not browser"
 INSTALLED = f"{IN_PROCESS} and not checkout"
-WORKERS = ("-n", "auto")
+WORKERS = ("-n", "auto", "--durations=20", "--durations-min=1.0")
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "node_modules")
 
 nox.options.default_venv_backend = "uv|virtualenv"

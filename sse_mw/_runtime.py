@@ -378,16 +378,31 @@ class TrioBackend(Threads):
         self._token = weakref.ref(token)
         self.clock: Callable[[], float] = trio.current_time
         self.make_event: Callable[[], Event] = trio.Event
+        self._calling = False
+        self._next_call: tuple[float, Callable[[], None]] | None = None
 
     def time(self) -> float:
         return self._trio.current_time()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        async def wait_and_call() -> None:
-            await self._trio.sleep(delay)
-            callback()
+        if self._calling and self._next_call is None:
+            self._next_call = delay, callback  # the task that calls goes on with it: another takes as long as a tick
+        else:
+            self._trio.lowlevel.spawn_system_task(self._wait_and_call, delay, callback, context=Context())
 
-        self._trio.lowlevel.spawn_system_task(wait_and_call, context=Context())
+    async def _wait_and_call(self, delay: float, callback: Callable[[], None]) -> None:
+        following: tuple[float, Callable[[], None]] | None = (delay, callback)
+        while following is not None:
+            delay, callback = following
+            if not delay:
+                await self._trio.lowlevel.checkpoint()  # who is ready now may come after this task in the next turn
+            await self._trio.sleep(delay)
+            self._calling, self._next_call = True, None
+            try:
+                callback()
+            finally:
+                self._calling = False
+            following, self._next_call = self._next_call, None
 
     def spawn(self, function: TaskFunction, *args: Any, context: Context | None = None) -> Callable[[], object]:
         scope = self._trio.CancelScope()

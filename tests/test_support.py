@@ -83,6 +83,7 @@ GATED = {
 }
 
 
+@pytest.mark.server  # processes, which take their time to start
 @pytest.mark.parametrize(
     ("case", "xdist"),
     [(case, ()) for case in GATED] + [(case, ("-n2",)) for case in ("nothing", "tool", "tool-module", "platform")],

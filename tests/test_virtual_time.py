@@ -95,7 +95,8 @@ async def test_a_thread_may_call_back_and_wait_for_the_clock() -> None:
     assert await anyio.to_thread.run_sync(anyio.from_thread.run, _tenth_of_a_second_later) == "woken"
 
 
-def test_waiting_for_what_cannot_happen_is_an_error_that_says_where() -> None:
+def test_waiting_for_what_cannot_happen_is_an_error_that_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sse_mw.testing._clock.LAST_LOOK", 0.1)
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         with pytest.raises(Deadlock, match=r"nothing can ever happen\n.* in wait"):
             runner.run(_wait_for_nothing())

@@ -190,7 +190,6 @@ def virtual_clock() -> "MockClock":
     """
     trio = import_trio()
     clock: Any = trio.testing.MockClock(autojump_threshold=0)
-    jump_to_deadline: Callable[[], None] = clock._autojump
     idle_since: list[float] = []
     newcomers = Newcomers()
 
@@ -200,7 +199,7 @@ def virtual_clock() -> "MockClock":
             time.sleep(THREAD_SLICE)
             clock.jump(min(THREAD_SLICE, max(deadline, 0)))
         elif deadline < inf:
-            jump_to_deadline()
+            clock.jump(max(deadline, 0))
         else:
             _look_once_more(idle_since)
             return

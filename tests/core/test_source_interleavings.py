@@ -29,14 +29,15 @@ class Outcome:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(deadline=None, max_examples=250)
+@pytest.mark.parametrize("part", range(4))  # so that no test takes long
+@settings(deadline=None, max_examples=60)
 @given(
     steps=st.lists(STEP, max_size=6),
     # An ordinary response whose client does not read is the server's business.
     troubles=st.dictionaries(TROUBLE, MOMENT, max_size=2).filter(lambda given: set(given) != {"stuck", "replaced"}),
 )
 def test_a_source_is_cleaned_up_once_and_its_client_gets_a_prefix_of_its_events(
-    backend: str, steps: list[str], troubles: dict[str, float]
+    part: int, backend: str, steps: list[str], troubles: dict[str, float]
 ) -> None:
     run_virtually(backend, partial(drive, steps, troubles))
 

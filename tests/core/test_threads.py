@@ -358,7 +358,7 @@ def test_loops_in_several_threads_share_a_middleware() -> None:
         assert list(pool.map(serve, range(8))) == [b"data: /%d\n\n" % number * 20 for number in range(8)]
 
 
-def test_a_loop_that_is_gone_leaves_no_thread_waiting() -> None:
+def test_a_loop_that_is_gone_leaves_no_thread_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed without a chance for anybody: what waits for the next step must not keep the process alive."""
     import asyncio
 
@@ -375,6 +375,7 @@ def test_a_loop_that_is_gone_leaves_no_thread_waiting() -> None:
         await asyncio.sleep(0.05)
         return task
 
+    monkeypatch.setattr("sse_mw._thread.LOOK", 0.1)
     before = threading.active_count()
     loop = asyncio.new_event_loop()
     task = loop.run_until_complete(start())
