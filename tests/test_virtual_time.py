@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -71,6 +72,7 @@ async def test_a_busy_thread_is_waited_for_and_no_timeout_is_jumped_to() -> None
 async def test_a_thread_that_nobody_knows_of_is_waited_for_while_it_is_young(anyio_backend_name: str) -> None:
     """As adapters start them: it wakes the loop by itself."""
     woken = anyio.Event()
+    wake: Callable[[], object]
     if anyio_backend_name == "trio":
         wake = partial(trio.lowlevel.current_trio_token().run_sync_soon, woken.set)
     else:

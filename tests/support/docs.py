@@ -19,7 +19,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -88,7 +88,7 @@ async def asgi(
     headers = {"accept": "*/*"} | request.pop("headers", {})
     path = "?".join(filter(None, [path, request.pop("query", "")]))
     method = request.pop("method", "POST" if body else "GET")
-    asked = {"method": method, "headers": headers, "content": body, **request}
+    asked: dict[str, Any] = {"method": method, "headers": headers, "content": body, **request}
     async with connect(app, path, lifespan=False, **asked) as stream:
         with anyio.move_on_after(seconds):
             if until is None:
@@ -200,7 +200,7 @@ class Documentation:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def _importable(folder: Path) -> Generator[None]:
     """What a document's files are called, the others may import."""
     sys.path.insert(0, str(folder))
     try:
