@@ -41,12 +41,12 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole suite with branch coverage; then lint, typing, wheel, lowest versions, other Pythons."""
+    """The whole suite with branch coverage; then lint, typing, docs, wheel, lowest versions, other Pythons."""
     others = [f"tests-{version}" for version in PYTHONS if version != THIS_PYTHON]
     if not session.posargs:
-        for other in ["lint", "typing", "wheel", "lowest", *others]:
+        for other in ["lint", "typing", "docs", "wheel", "lowest", *others]:
             session.notify(other)
-    session.install("-e", ".[cli]", *group("test"))
+    session.install("-e", ".[cli]", *group("test"), *group("docs"))
     session.env["COVERAGE_FILE"] = str(ROOT / ".coverage")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *WORKERS, *session.posargs)
@@ -125,6 +125,18 @@ def typing(session: nox.Session) -> None:
     session.install("-e", ".[cli]", *group("typing"))
     session.run("mypy")
     session.run("pyright")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, in docs/_build/html: warnings are errors, and every link in it and in the Markdown leads somewhere."""
+    session.install("-e", ".[cli]", *group("docs"))
+    site = ROOT / "docs" / "_build" / "html"
+    shutil.rmtree(site.parent, ignore_errors=True)  # a page that is gone must not satisfy a link
+    session.run("sphinx-build", "--quiet", "--fail-on-warning", "docs", str(site))
+    # Other hosts cannot be asked from CI: tests/test_site.py looks at the form of such links alone.
+    pages = ("README.md", "docs/**/*.md", f"{site}/**/*.html")
+    session.run("lychee", "--offline", "--include-fragments", "--no-ignore", "--no-progress", *pages)
 
 
 @nox.session

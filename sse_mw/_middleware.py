@@ -1,7 +1,7 @@
 """`SSEMiddleware`: the scope guard, an exchange for each request, and what the app's end means for its stream."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from contextlib import suppress
 from contextvars import Token
 from typing import Any
@@ -148,7 +148,7 @@ class SSEMiddleware:
             drains.begin()
         return drains
 
-    def drain(self) -> "Drained":
+    def drain(self) -> Awaitable[None]:
         """Have every stream of this middleware end within `drain_grace`, on all its event loops, and refuse new ones.
 
         What happens by itself when a server shuts down, for what else comes to an end. May be called from any thread,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+__all__ = ["event_stream"]
+
 MEDIA_TYPE = "text/event-stream"
 
 

@@ -93,6 +93,7 @@ def test_what_is_not_true_fails(text: str, complaint: str, tmp_path: Path) -> No
     "text",
     [
         "```nginx\nproxy_buffering off;\n```",
+        "```{toctree}\nguide/*\n```",
         "```console\n$ echo one two\none ...\n$ pip install 'sse_mw[cli]'\n```",
         "- in a list:\n\n  ```python\n  x = 1\n  assert x\n  ```\n",
     ],

@@ -1,12 +1,12 @@
 """Testing event streams without a server, and without waiting: `async with connect(app, "/orders") as stream`."""
 
-from ._client import Client, connect
+from ._client import Client, RequestOptions, connect
 from ._clock import Deadlock, VirtualLoop, advance, virtual_backend, virtual_time
 from ._compare import assert_events
 from ._errors import Leaked, LifespanFailed, NoEventStream, StreamEnded, StreamTimeout, UnexpectedMessage
 from ._events import Chunk, ReceivedEvent
 from ._faults import Faults
-from ._recording import Recording, record
+from ._recording import Recording, StreamedResponse, record
 from ._stream import EventStream, Headers
 from ._sync import SyncClient, SyncEventStream
 
@@ -22,8 +22,10 @@ __all__ = [
     "NoEventStream",
     "ReceivedEvent",
     "Recording",
+    "RequestOptions",
     "StreamEnded",
     "StreamTimeout",
+    "StreamedResponse",
     "SyncClient",
     "SyncEventStream",
     "UnexpectedMessage",

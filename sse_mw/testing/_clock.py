@@ -66,22 +66,27 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
+        """Virtual seconds since the loop was made."""
         return self._now
 
     def advance(self, seconds: float) -> None:
+        """Set the clock on; for the selector alone. Tests let time pass by `sse_mw.testing.advance`."""
         self._now += seconds
 
     def has_busy_threads(self) -> bool:
+        """Whether a worker thread may be about to wake the loop."""
         threads = threading.enumerate()
         return self._busy > 0 or any(_works_for(thread, self) for thread in threads) or self._newcomers.among(threads)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]:
+        """As any loop's; the thread is known to be busy meanwhile."""
         future = super().run_in_executor(executor, func, *args)
         self._busy += 1
         future.add_done_callback(self._one_less_busy)
         return future
 
     async def shutdown_default_executor(self, *args: Any) -> None:
+        """As any loop's."""
         self._busy += 1  # it waits for a helper thread, under a timeout that must not be jumped to
         try:
             await super().shutdown_default_executor(*args)

@@ -18,14 +18,22 @@ from ._events import Chunk, Reader, ReceivedEvent
 FORMAT = 1
 
 
-class Response(Protocol):
+class StreamedResponse(Protocol):
     """What is needed of a response of httpx's or httpx2's that is being streamed."""
 
     @property
-    def status_code(self) -> int: ...
+    def status_code(self) -> int:
+        """Its status."""
+        ...
+
     @property
-    def headers(self) -> Any: ...
-    def aiter_raw(self) -> AsyncIterator[bytes]: ...
+    def headers(self) -> Any:
+        """Its headers; `headers.raw` has them as pairs of bytes."""
+        ...
+
+    def aiter_raw(self) -> AsyncIterator[bytes]:
+        """The body's bytes as they come, before anything is decompressed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,7 @@ def _parsed(lines: list[str]) -> Recording:
 _OF_THE_CONNECTION = {b"transfer-encoding", b"connection", b"keep-alive", b"content-length"}
 
 
-async def record(response: Response, *, events: int | None = None, seconds: float | None = None) -> Recording:
+async def record(response: StreamedResponse, *, events: int | None = None, seconds: float | None = None) -> Recording:
     """Record a response of httpx's or httpx2's from its stream: `async with client.stream("GET", url) as response`.
 
     Times count from this call. The body's bytes are kept as they came, compressed ones too.

@@ -108,11 +108,12 @@ class SyncEventStream:
 
     @property
     def status(self) -> int:
-        """See `EventStream`, as for all of these."""
+        """The response's status."""
         return self._stream.status
 
     @property
     def headers(self) -> Headers:
+        """The response's headers."""
         return self._stream.headers
 
     @property
@@ -202,6 +203,11 @@ class SyncEventStream:
 
     def recording(self) -> Recording:
         return self._stream.recording()
+
+
+for _name, _member in vars(SyncEventStream).items():
+    if not _name.startswith("_") and _member.__doc__ is None:
+        _member.__doc__ = getattr(EventStream, _name).__doc__
 
 
 class SyncClient:

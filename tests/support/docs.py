@@ -9,7 +9,7 @@
   starts a server runs until the document's end, on a free port that replaces the document's own in every
   later line. curl has `CURL_SECONDS`, since streams do not end. `pip install` of this project is compared
   with its pyproject.toml, the README's nox commands with noxfile.py.
-- PROSE fences are not run. An unknown language is an error.
+- PROSE fences are not run, nor the site's directives, ```{name}. An unknown language is an error.
 """
 
 import ast
@@ -137,7 +137,7 @@ class Documentation:
         elif language in SHELLS:
             for command, output in _commands(language, str(example.parsed)):
                 self._run_command(command, output)
-        elif language not in PROSE:
+        elif language not in PROSE and not language.startswith("{"):
             known = ", ".join(sorted({"python"} | SHELLS | PROSE))
             raise AssertionError(f"{example.path}:{example.line}: a block is marked {language!r}; known are {known}")
 
