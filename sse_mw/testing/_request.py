@@ -251,6 +251,12 @@ class Request:
             self._complete()
             self._changes.tell()
 
+    def drain(self) -> bool:
+        """The server stops listening; whether anybody looks after the request who would see it."""
+        if self._exchange is not None:
+            self._exchange.drain.begin()
+        return self._exchange is not None
+
     def _reset(self) -> None:
         self._finish(End.RESET)
 

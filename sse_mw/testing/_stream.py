@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .._middleware import SSEMiddleware
 from .._stats import CloseReason, StreamInfo
 from ._clock import advance
 from ._errors import NoEventStream, StreamEnded
@@ -244,14 +243,14 @@ class EventStream:
     def drain(self) -> None:
         """Have the server begin its shutdown, as far as apps can see: streams have `drain_grace`, new ones are refused.
 
+        It is the server of this event loop alone that does.
+
         Raises:
             RuntimeError: No `SSEMiddleware` is around the app: without one, a shutdown does not show.
         """
-        middleware = self._request.scope.get("sse_mw")
-        if not isinstance(middleware, SSEMiddleware):
+        if not self._request.drain():
             raise RuntimeError(f"{self._request.name} is not looked after by an SSEMiddleware, and an app without one "
                                "sees nothing of a shutdown: wrap it, app = SSEMiddleware(app)")  # fmt: skip
-        middleware.drain()
 
     async def advance(self, seconds: float) -> None:
         """Let virtual time pass: see `sse_mw.testing.advance`."""
