@@ -52,7 +52,7 @@ class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
     __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_passes", "_producer", "_receive", "_receiver",
-                 "_recorder", "_replaced", "_send", "options", "running", "scope", "session")  # fmt: skip
+                 "_recorder", "_replaced", "_send", "cancelled_for", "options", "running", "scope", "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
                  drains: Drains, running: Cancellable) -> None:  # fmt: skip
@@ -72,6 +72,8 @@ class Exchange:
         self._replaced: Producer | None = None
         self.session: Session | None = None
         self._is_over = self._passes = False
+        self.cancelled_for: CloseReason | None = None
+        """Why we have cancelled the app while it was starting its response."""
 
     @property
     def _ticker(self) -> Ticker:
@@ -134,6 +136,7 @@ class Exchange:
             await session.start(plan.start)
         except BaseException as error:
             if not session.started:
+                self.cancelled_for = session.reason if session.cancelled_app() else None
                 session.start_failed(error)
                 self.session = None
                 self._forward = self._before_start

@@ -6,10 +6,14 @@ from typing import Any
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
 
 from sse_mw import current_stream
 from support.asgi import http_scope
-from support.compat import Package, serving, whole
+from support.compat import Package, asgi, serving, whole
+from support.driver import running
 
 pytestmark = pytest.mark.anyio
 
@@ -105,20 +109,25 @@ async def test_the_iterator_can_be_replaced_by_one_around_it(package: Package) -
     assert (await whole(package, make)).body == b"data: A\r\n\r\ndata: B\r\n\r\n"
 
 
-async def test_a_source_may_ask_whether_its_client_is_there(package: Package) -> None:
-    seen: list[bool] = []
-    served: Any = None
-
-    async def source() -> AsyncIterator[str]:
-        while True:
-            yield "x"
-            await anyio.sleep(1)
-            seen.append(bool(served.response.active))
-
-    async with serving(package, lambda: package.EventSourceResponse(source())) as served:
-        await anyio.sleep(2.5)
-    assert seen[:2] == [True, True]
+async def test_a_response_is_active_until_its_stream_has_ended(package: Package) -> None:
+    async with serving(package, lambda: package.EventSourceResponse(hello())) as served:
+        await served.send.wait_for(2)
+        assert served.response.active is True
     assert served.response.active is False
+
+
+async def test_a_source_may_ask_whether_its_client_is_there(package: Package) -> None:
+    async def endpoint(request: Request) -> Any:
+        async def source() -> AsyncIterator[str]:
+            for _ in range(10):
+                yield f"gone: {await request.is_disconnected()}"
+                await anyio.sleep(1)
+
+        return package.EventSourceResponse(source())
+
+    async with running(asgi(package, Starlette(routes=[Route("/", endpoint)]))) as run:
+        await run.finish()
+    assert run.send.body == b"data: gone: False\r\n\r\n" * 10
 
 
 async def test_a_source_runs_in_the_context_of_its_request(package: Package) -> None:
@@ -320,7 +329,7 @@ async def test_the_interval_is_15_seconds_by_default(package: Package, ping: flo
 
 async def test_0_is_no_ping(package: Package) -> None:
     async with serving(package, lambda: package.EventSourceResponse(hello(), ping=0)) as served:
-        await anyio.sleep(5_000)
+        await anyio.sleep(300)
         assert served.body == HELLO
 
 
@@ -337,7 +346,10 @@ async def test_the_interval_can_be_set_after_the_response_was_made(package: Pack
 
 PINGS: list[tuple[Callable[[Package], Any], bytes]] = [
     (lambda package: package.ServerSentEvent(comment="mine"), b": mine\r\n\r\n"),
-    (lambda package: package.ServerSentEvent("now", event="ping", id="7"), b"id: 7\r\nevent: ping\r\ndata: now\r\n\r\n"),
+    (
+        lambda package: package.ServerSentEvent("now", event="ping", id="7"),
+        b"id: 7\r\nevent: ping\r\ndata: now\r\n\r\n",
+    ),
     (lambda _: {"event": "ping", "data": ""}, b"event: ping\r\ndata: \r\n\r\n"),
     (lambda _: b": raw\r\n\r\n", b": raw\r\n\r\n"),
     (lambda _: b": short\r\n", b": short\r\n"),
@@ -402,9 +414,7 @@ async def test_a_ping_that_is_no_whole_event_does_not_melt_into_the_next(package
 
 
 @pytest.mark.differs("a ping factory that fails")
-async def test_a_factory_that_fails_does_not_end_the_stream(
-    package: Package, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_factory_that_fails_does_not_end_the_stream(package: Package, caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> Any:
         raise ValueError("no ping today")
 

@@ -9,7 +9,7 @@ from sse_mw import ServerSentEvent as OwnEvent
 from support.compat import OURS, PEER, Package
 
 
-class Colour(str, Enum):
+class Colour(str, Enum):  # noqa: UP042  whose str() is not its text
     RED = "red"
 
 

@@ -2,13 +2,15 @@
 
 Where one is around the app, its exchange is used, as `@sse_route` does. Else the response brings its own: one
 middleware for the whole process, which keeps what it knows for each event loop and server apart.
+
+Coroutines are most of an idle stream's memory, so what needs to await nothing is a plain function that hands one on.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
-from typing import TypeAlias
+from functools import cache, lru_cache, partial
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -20,65 +22,76 @@ from ..._options import Options
 from ..._stats import CloseReason
 from ..._types import Message, Receive, Scope, Send
 from ._shutdown import ResponseNotice
+from .event import encoder
 
 logger = logging.getLogger("sse_mw")
 
 ALREADY = "sse_mw"
 """The scope's key that says that a middleware is around."""
 ORDER = "sse_mw.compat"
+END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 Sender: TypeAlias = Callable[[], Awaitable[object]]
 CloseHandler: TypeAlias = Callable[[Message], Awaitable[object]]
 
 
 @dataclass(slots=True)
+class Outcome:
+    """What has become of a response; all that is kept of its order while the stream is open."""
+
+    reason: CloseReason | None = None
+    """Why the stream has ended."""
+    error: Exception | None = None
+    """What is to be raised once all is over, where nothing else has raised it."""
+    told: bool = False
+    """The close handler was called."""
+
+
+@dataclass(slots=True)
 class Order:
     """One response, as the engine is asked for it."""
 
-    source: object
+    source: Any
     start: Message
-    encode: Callable[[object], bytes]
-    line_end: bytes
+    sep: str
     options: Callable[[Options], Options]
     """What the options are, given those of the middleware."""
     sender: Sender | None = None
     on_disconnect: CloseHandler | None = None
     shutdown_event: anyio.Event | None = None
-    reason: CloseReason | None = None
-    """Why the stream ended, once it has."""
-    error: BaseException | None = None
-    """What came of it in place of a whole stream."""
-    told: bool = field(default=False, init=False)
-    """`on_disconnect` was called."""
+    outcome: Outcome = field(default_factory=Outcome)
 
 
 @cache
 def engine() -> SSEMiddleware:
     """The middleware of responses that have none around them, with sse-starlette's defaults."""
-    return SSEMiddleware(_fill_own, send_timeout=None, drain_grace=0)
+    return SSEMiddleware(_serve_own, send_timeout=None, drain_grace=0)
 
 
-async def serve(order: Order, scope: Scope, receive: Receive, send: Send) -> None:
-    """Stream what is ordered. What its parts have raised is raised once the client has a whole response.
+def serve(order: Order, scope: Scope, receive: Receive, send: Send) -> Awaitable[Any]:
+    """Stream what is ordered. Await it; then what is to be raised is in the outcome, if it was not raised.
 
     Raises:
-        BaseException: What they raised, maybe before the response has started: then something else can answer.
+        BaseException: What the source or the sender has raised, maybe before the response has started: then something
+            else can answer.
     """
     exchange = _exchange_of(scope)
     if exchange is not None:
-        await _fill(order, exchange, send)
-    else:
-        if scope["type"] == "websocket":
-            receive, send = _denying(receive, send)
-            scope = {**scope, "type": "http", "method": "GET"}
-        own = engine()
-        await own({**scope, "method": scope["method"].upper(), ALREADY: own, ORDER: order}, receive, send)
-    if order.error is not None:
-        error, order.error = order.error, None
-        try:
-            raise error
-        finally:
-            del error  # a cycle
+        return _fill(order, exchange, send)
+    if scope["type"] == "websocket":
+        receive, send = _denying(receive, send)
+        scope = {**scope, "type": "http", "method": "GET"}
+    elif not scope["method"].isupper():
+        scope = {**scope, "method": scope["method"].upper()}
+    own = scope[ALREADY] = engine()
+    scope[ORDER] = order
+    return own(scope, receive, send)
+
+
+def leave(scope: Scope) -> None:
+    """What comes later in the same request is no business of the middleware that its response has brought."""
+    if scope.get(ALREADY) is engine():
+        del scope[ALREADY]
 
 
 def _exchange_of(scope: Scope) -> Exchange | None:
@@ -92,26 +105,35 @@ def _exchange_of(scope: Scope) -> Exchange | None:
     return exchange if is_same else None
 
 
-async def _fill_own(scope: Scope, receive: Receive, send: Send) -> None:
-    """The app inside of `engine`: what it raises is kept, as that is for whoever is around the response."""
-    order: Order = scope[ORDER]
-    exchange = current.get()
-    try:
-        await _fill(order, exchange, send)
-    except Exception as error:
-        if not exchange.has_started:
-            raise
-        order.error = error
+def _serve_own(scope: Scope, receive: Receive, send: Send) -> Awaitable[Any]:
+    """The app inside of `engine`."""
+    return _fill(scope.pop(ORDER), current.get(), send)
 
 
-async def _fill(order: Order, exchange: Exchange, send: Send) -> None:
+def _fill(order: Order, exchange: Exchange, send: Send) -> Awaitable[None]:
     exchange.mark(Mark(), order.options(exchange.options))
     if exchange.scope["method"] == "HEAD" or (order.sender is None and order.shutdown_event is None):
-        await _stream(order, exchange, send)
-    else:
-        await _stream_beside_tasks(order, exchange, send)
-    if order.reason is CloseReason.CLIENT_LEFT and order.on_disconnect is not None:
-        await _tell(order, order.on_disconnect, {"type": "http.disconnect"})  # where a send alone has shown it
+        return _stream(order, exchange, send)
+    return _stream_beside_tasks(order, exchange, send)
+
+
+async def _stream(order: Order, exchange: Exchange, send: Send, on_stop: Callable[[], object] | None = None) -> None:
+    outcome, on_disconnect = order.outcome, order.on_disconnect
+    try:
+        await exchange.begin(order.source, "EventSourceResponse", _manner(order, on_stop))
+        sending = send(order.start)
+        del order  # it is not to be kept for as long as the stream is open
+        await sending
+        await send(END)
+        # At once, unless something between us and the middleware buffers.
+        outcome.reason = await exchange.wait_until_ended()
+    except BaseException as error:
+        outcome.reason = exchange.cancelled_for
+        if exchange.has_started and isinstance(error, Exception):
+            outcome.error = error  # a middleware of our own keeps it to itself
+        raise
+    if outcome.reason is CloseReason.CLIENT_LEFT and on_disconnect is not None:
+        await _tell(outcome, on_disconnect, {"type": "http.disconnect"})  # where a send alone has shown it
 
 
 async def _stream_beside_tasks(order: Order, exchange: Exchange, send: Send) -> None:
@@ -125,20 +147,19 @@ async def _stream_beside_tasks(order: Order, exchange: Exchange, send: Send) -> 
         tasks.cancel_scope.cancel()
 
 
-async def _stream(order: Order, exchange: Exchange, send: Send, on_stop: Callable[[], object] | None = None) -> None:
-    manner = Manner(
-        encode=order.encode,
-        line_end=order.line_end,
-        status=order.start["status"],
-        notice=ResponseNotice.of,
-        before_disconnect=None if order.on_disconnect is None else partial(_tell, order, order.on_disconnect),
-        on_stop=on_stop,
-    )
-    await exchange.begin(order.source, "EventSourceResponse", manner)
-    del manner
-    await send(order.start)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
-    order.reason = await exchange.wait_until_ended()  # at once, unless something between us and the middleware buffers
+def _manner(order: Order, on_stop: Callable[[], object] | None) -> Manner:
+    if on_stop is None and order.on_disconnect is None:
+        return _plain_manner(order.sep, order.start["status"])
+    manner = _plain_manner.__wrapped__(order.sep, order.start["status"])
+    manner.on_stop = on_stop
+    if order.on_disconnect is not None:
+        manner.before_disconnect = partial(_tell, order.outcome, order.on_disconnect)
+    return manner
+
+
+@lru_cache(64)
+def _plain_manner(sep: str, status: int) -> Manner:
+    return Manner(encoder(sep), sep.encode(), status, ResponseNotice.of)
 
 
 async def _run_sender(sender: Sender, exchange: Exchange, scope: anyio.CancelScope) -> None:
@@ -156,13 +177,13 @@ async def _announce(shutdown_event: anyio.Event, exchange: Exchange) -> None:
     shutdown_event.set()
 
 
-async def _tell(order: Order, on_disconnect: CloseHandler, message: Message) -> None:
-    if not order.told:
-        order.told = True
+async def _tell(outcome: Outcome, on_disconnect: CloseHandler, message: Message) -> None:
+    if not outcome.told:
+        outcome.told = True
         try:
             await on_disconnect(message)
         except Exception as error:
-            order.error = error
+            outcome.error = error
 
 
 def _denying(receive: Receive, send: Send) -> tuple[Receive, Send]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 import anyio
 
@@ -11,9 +11,9 @@ from ..._stats import CloseReason
 from ..._types import Receive, Scope, Send
 from ..._values import describe
 from ._options import CLEANUP_TIMEOUT, PING_INTERVAL, PingFactory, Wishes, merged
-from ._serve import CloseHandler, Order, Sender, serve
+from ._serve import CloseHandler, Order, Outcome, Sender, leave, serve
 from ._shutdown import AppStatus
-from .event import JSONServerSentEvent, ServerSentEvent, checked_separator, encoder, ensure_bytes
+from .event import JSONServerSentEvent, ServerSentEvent, checked_separator, ensure_bytes
 
 try:
     from starlette.background import BackgroundTask
@@ -97,7 +97,7 @@ class EventSourceResponse(Response):
         shutdown_grace_period: float = 0,
         cleanup_timeout: float | None = CLEANUP_TIMEOUT,
     ) -> None:
-        self._content = _checked(content)
+        self._content: Any = _checked(content)
         self._in_threads: AsyncIterator[Any] | None = None
         self.sep = self.DEFAULT_SEPARATOR if sep is None else checked_separator(sep)
         self.status_code = status_code
@@ -137,8 +137,8 @@ class EventSourceResponse(Response):
     @property
     def body_iterator(self) -> Any:
         """What the events come from, as an async iterable. May be replaced until the stream starts."""
-        if hasattr(type(self._content), "__aiter__"):
-            return self._content
+        if isinstance(self._content, AsyncIterable):
+            return cast("AsyncIterable[Any]", self._content)
         if self._in_threads is None:
             self._in_threads = iterate_in_threadpool(self._content)
         return self._in_threads
@@ -162,28 +162,37 @@ class EventSourceResponse(Response):
             SendTimeoutError: The client has stopped reading for `send_timeout`.
             BaseException: What the source, the sender or the close handler has raised; never a group of one alone.
         """
-        order = self._order()
+        outcome = Outcome()
         try:
-            await serve(order, scope, receive, send)
-        except BaseExceptionGroup as group:
-            raise _only(group) from group.__cause__
+            await serve(self._order(outcome), scope, receive, send)
+        except Exception as error:
+            outcome.error = error
+        except BaseException:
+            self._check_send_timeout(outcome)  # it was to end the send that was under way
+            raise
         finally:
             self.active = False
-        if order.reason is CloseReason.SEND_TIMEOUT and self.send_timeout is not None:
-            raise SendTimeoutError(f"A client has read nothing for {self.send_timeout} s; its event stream was ended.")
-        if self.background is not None and order.reason is not CloseReason.ERROR:
+            leave(scope)
+        if outcome.error is not None:
+            _raise(outcome)
+        self._check_send_timeout(outcome)
+        if self.background is not None and outcome.reason is not CloseReason.ERROR:
             await self.background()
 
-    def _order(self) -> Order:
+    def _check_send_timeout(self, outcome: Outcome) -> None:
+        if outcome.reason is CloseReason.SEND_TIMEOUT and self.send_timeout is not None:
+            raise SendTimeoutError(f"A client has read nothing for {self.send_timeout} s; its event stream was ended.")
+
+    def _order(self, outcome: Outcome) -> Order:
         return Order(
             source=self._content,
             start={"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers},
-            encode=encoder(self.sep),
-            line_end=self.sep.encode(),
+            sep=self.sep,
             options=partial(merged, wishes=self._wishes(), factory=self.ping_message_factory, sep=self.sep),
             sender=self.data_sender_callable,
             on_disconnect=self.client_close_handler_callable,
             shutdown_event=self._shutdown_event,
+            outcome=outcome,
         )
 
     def _wishes(self) -> Wishes:
@@ -202,15 +211,14 @@ def _headers(given: Mapping[str, str] | None) -> MutableHeaders:
     return headers
 
 
-def _checked(content: Any) -> Any:
+def _checked(content: object) -> object:
     """What the engine takes for a source: a text or a mapping is iterated too, as everything is."""
-    kind = type(content)
     if isinstance(content, str | bytes | bytearray | memoryview | Mapping):
-        return tuple(content)
-    if hasattr(kind, "__aiter__") or hasattr(kind, "__iter__"):
-        return content
-    if hasattr(kind, "__getitem__"):
-        return iter(content)
+        return tuple(cast("Iterable[object]", content))
+    if isinstance(content, AsyncIterable | Iterable):
+        return cast(object, content)
+    if hasattr(content, "__getitem__"):
+        return iter(cast("Iterable[object]", content))
     raise TypeError(f"content is {describe(content)}, and has to be an iterable of events, async or not")
 
 
@@ -220,8 +228,18 @@ def _not_negative(name: str, value: float) -> float:
     return value
 
 
-def _only(group: BaseException) -> BaseException:
+def _raise(outcome: Outcome) -> NoReturn:
+    error, outcome.error = outcome.error, None
+    assert error is not None
+    try:
+        raise _only(error)
+    finally:
+        del error  # a cycle
+
+
+def _only(error: BaseException) -> BaseException:
     """The exception that groups of one are about."""
-    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
-        group = group.exceptions[0]
-    return group
+    if isinstance(error, BaseExceptionGroup):
+        first, *others = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return error if others else _only(first)
+    return error
