@@ -52,7 +52,8 @@ class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
     __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_passes", "_producer", "_receive", "_receiver",
-                 "_recorder", "_replaced", "_send", "cancelled_for", "options", "running", "scope", "session")  # fmt: skip
+                 "_recorder", "_replaced", "_send", "cancelled_for", "options", "running", "scope",
+                 "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
                  drains: Drains, running: Cancellable) -> None:  # fmt: skip

@@ -1,5 +1,6 @@
 """How a stream ends: disconnects, failures, timeouts, senders, shutdowns, and what runs afterwards."""
 
+import re
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -422,6 +423,15 @@ async def test_their_clients_have_whole_responses(package: Package) -> None:
         assert served.send.complete
 
 
+@pytest.mark.differs("when to come back after a shutdown")
+async def test_a_stream_that_is_ended_says_when_to_come_back(package: Package) -> None:
+    async with serving(package, lambda: package.EventSourceResponse(Source()())) as served:
+        await served.send.wait_for(2)
+        package.AppStatus.should_exit = True
+        await served.finish()
+    assert re.fullmatch(rb"data: x\r\n\r\nretry: \d+\r\n\r\n", served.body)
+
+
 @pytest.mark.differs("the shutdown on trio", on="trio")
 async def test_a_source_says_farewell_within_the_grace(package: Package) -> None:
     event = anyio.Event()
@@ -578,6 +588,25 @@ async def test_all_of_it_holds_behind_middlewares_that_buffer(package: Package, 
     assert order == ([] if ending == "error" else ["background"])
     if ending == "client_left":
         assert source.ended[-1] == "finally"
+
+
+@pytest.mark.differs("what a middleware around the app has")
+async def test_what_a_response_leaves_open_is_as_the_middleware_has_it(package: Package) -> None:
+    """The peer's streams in a middleware are its own: it ends them itself, and knows nothing of the middleware."""
+    source = Source()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await package.EventSourceResponse(source())(scope, receive, send)
+
+    middleware = SSEMiddleware(app, ping_interval=3, max_duration=10, drain_grace=2)
+    async with running(middleware) as run:
+        with anyio.fail_after(100):
+            await run.finished.wait()
+        assert 9 <= run.finished_at <= 10.1
+        assert run.send.body.count(b": ping") == 3
+        assert source.ended == ["cancelled", "finally"]
+    assert middleware.stats().closed == {"max_duration": 1}
+    assert run.send.complete
 
 
 # Several event loops

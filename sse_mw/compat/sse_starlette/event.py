@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from ..._event import ServerSentEvent as OwnEvent
 
@@ -98,7 +98,7 @@ def ensure_bytes(data: Any, sep: str) -> bytes:
         UnicodeEncodeError: A text has a lone surrogate.
     """
     if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
+        return bytes(cast("bytes", data))
     if isinstance(data, ServerSentEvent | OwnEvent):
         return data.encode()
     if isinstance(data, dict):

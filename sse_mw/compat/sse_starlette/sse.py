@@ -137,8 +137,9 @@ class EventSourceResponse(Response):
     @property
     def body_iterator(self) -> Any:
         """What the events come from, as an async iterable. May be replaced until the stream starts."""
-        if isinstance(self._content, AsyncIterable):
-            return cast("AsyncIterable[Any]", self._content)
+        content: object = self._content
+        if isinstance(content, AsyncIterable):
+            return cast(object, content)
         if self._in_threads is None:
             self._in_threads = iterate_in_threadpool(self._content)
         return self._in_threads
@@ -240,6 +241,6 @@ def _raise(outcome: Outcome) -> NoReturn:
 def _only(error: BaseException) -> BaseException:
     """The exception that groups of one are about."""
     if isinstance(error, BaseExceptionGroup):
-        first, *others = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return error if others else _only(first)
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return _only(group.exceptions[0]) if len(group.exceptions) == 1 else group
     return error
