@@ -8,6 +8,7 @@ Coroutines are most of an idle stream's memory, so what needs to await nothing i
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from typing import Any, TypeAlias
@@ -28,7 +29,6 @@ logger = logging.getLogger("sse_mw")
 
 ALREADY = "sse_mw"
 """The scope's key that says that a middleware is around."""
-ORDER = "sse_mw.compat"
 END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 Sender: TypeAlias = Callable[[], Awaitable[object]]
@@ -62,6 +62,10 @@ class Order:
     outcome: Outcome = field(default_factory=Outcome)
 
 
+_ordered: ContextVar[Order | None] = ContextVar("sse_mw.order")
+"""What `engine` is called for."""
+
+
 @cache
 def engine() -> SSEMiddleware:
     """The middleware of responses that have none around them, with sse-starlette's defaults."""
@@ -83,8 +87,10 @@ def serve(order: Order, scope: Scope, receive: Receive, send: Send) -> Awaitable
         scope = {**scope, "type": "http", "method": "GET"}
     elif not scope["method"].isupper():
         scope = {**scope, "method": scope["method"].upper()}
-    own = scope[ALREADY] = engine()
-    scope[ORDER] = order
+    own = engine()
+    # No copy of the scope, which is larger than all that the engine keeps of a request.
+    scope[ALREADY] = own
+    _ordered.set(order)
     return own(scope, receive, send)
 
 
@@ -107,7 +113,10 @@ def _exchange_of(scope: Scope) -> Exchange | None:
 
 def _serve_own(scope: Scope, receive: Receive, send: Send) -> Awaitable[Any]:
     """The app inside of `engine`."""
-    return _fill(scope.pop(ORDER), current.get(), send)
+    order = _ordered.get()
+    assert order is not None, "serve has set it"
+    _ordered.set(None)
+    return _fill(order, current.get(), send)
 
 
 def _fill(order: Order, exchange: Exchange, send: Send) -> Awaitable[None]:
