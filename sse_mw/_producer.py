@@ -11,7 +11,7 @@ The rules:
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from math import inf
@@ -184,10 +184,20 @@ class Producer:
         self._begun = True
         self._task = self._backend.current_task()
         try:
-            await self._guarded(self._produce)
-            await self._guarded(self._close)
+            # Here and not in a function, as each coroutine is kept for as long as the source waits.
+            try:
+                await self._produce()
+            except BaseException as error:
+                self._caught(error)
+            try:
+                await self._close()
+            except BaseException as error:
+                self._caught(error)
             self._know()
-            await self._guarded(self._wait_for_writer)
+            try:
+                await self._wait_for_writer()
+            except BaseException as error:
+                self._caught(error)
         finally:
             self._finish()
         on_end = self._on_end
@@ -198,13 +208,10 @@ class Producer:
         if on_end is not None:
             await on_end()
 
-    async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await step()
-        except BaseException as error:
-            if not self._is_running:
-                raise  # closed from outside, as the event loop has gone: nothing can be awaited
-            self._fail(error)
+    def _caught(self, error: BaseException) -> None:
+        if not self._is_running:
+            raise error  # closed from outside, as the event loop has gone: nothing can be awaited
+        self._fail(error)
 
     @property
     def _is_stopped(self) -> bool:
