@@ -1,5 +1,7 @@
 """Who owns a source: one task, from its first step to its cleanup, in the context of the endpoint that gave it.
 
+Longer than the other modules, as every step of that task may be the one in which it is stopped.
+
 The rules:
 
 1. Every step of the source and its cleanup are awaited by this task, so that a context variable's token, a cancel scope

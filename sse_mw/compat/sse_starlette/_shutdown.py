@@ -40,6 +40,10 @@ class _Status(type):
             else:
                 notice.take_back()
 
+    @should_exit.deleter
+    def should_exit(cls) -> None:  # as `pytest.MonkeyPatch` does, where it finds nothing in the class itself
+        cls.should_exit = False
+
 
 class AppStatus(metaclass=_Status):
     """The end of serving. Any thread may use it.

@@ -51,7 +51,7 @@ class ServerSentEvent:
         self.id = id
         self.retry = retry
         self.comment = comment
-        self._sep = self.DEFAULT_SEPARATOR if sep is None else checked_separator(sep)
+        self._sep = checked_separator(self.DEFAULT_SEPARATOR if sep is None else sep)
 
     def encode(self) -> bytes:
         """The event's bytes, with the blank line at its end.

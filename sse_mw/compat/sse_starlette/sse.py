@@ -99,7 +99,7 @@ class EventSourceResponse(Response):
     ) -> None:
         self._content: Any = _checked(content)
         self._in_threads: AsyncIterator[Any] | None = None
-        self.sep = self.DEFAULT_SEPARATOR if sep is None else checked_separator(sep)
+        self.sep = checked_separator(self.DEFAULT_SEPARATOR if sep is None else sep)
         self.status_code = status_code
         if media_type is not None:
             self.media_type = media_type
