@@ -119,6 +119,28 @@ async def test_a_drain_that_begins_by_itself_can_be_switched_off_and_on_again(li
     assert run.send.complete
 
 
+@BOTH
+@pytest.mark.anyio
+async def test_a_server_that_stops_leaves_the_streams_of_another_alone(library: Package) -> None:
+    """Two in one process, in one event loop even."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await EventSourceResponse(hello())(scope, receive, send)
+
+    middleware: Any = engine() if not library.inside else SSEMiddleware(app, drain_grace=0)
+    served = middleware if library.inside else app
+    first, second = http_scope(server=("127.0.0.1", 1)), http_scope(server=("127.0.0.1", 2))
+    async with running(served, first) as stopped, running(served, second) as other:
+        await stopped.send.wait_for(2)
+        await other.send.wait_for(2)
+        middleware._loops.get().of(first).begin()
+        await stopped.finish(1)
+        await anyio.sleep(100)
+        assert stopped.send.complete
+        assert not other.finished.is_set()
+        assert AppStatus.should_exit is False
+
+
 def test_it_can_be_patched_for_a_test() -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(AppStatus, "should_exit", True)

@@ -23,13 +23,15 @@ class _Status(type):
 
     @property
     def should_exit(cls) -> bool:
-        """Whether streams are to end: those of the request that asks, or any, where none does."""
+        """Whether streams are to end: that of the request that asks; where none does, those of every server."""
         if cls.forced:
             return True
         exchange = current.get(None)
         if exchange is not None:
             return exchange.drain.begun_at is not None
-        return any(notice.begun_at is not None for notice in _all())
+        # A server that has stopped says nothing of the others in its process.
+        begun = [notice.begun_at is not None for notice in _all() if notice.ticker.backend.is_alive]
+        return bool(begun) and all(begun)
 
     @should_exit.setter
     def should_exit(cls, value: bool) -> None:
