@@ -54,9 +54,14 @@ async def produce(sending: Any) -> None:
             await anyio.sleep(0.02)
 
 
+async def say(text: str) -> None:
+    """As a background task: a sync one would have a thread of anyio's, which now and then keeps granian from ending."""
+    print(text, flush=True)
+
+
 async def plain(request: Request) -> Any:
     source = {"idle": idle, "ticks": ticks, "threads": in_threads}[request.path_params["source"]]
-    background = BackgroundTask(print, "background", flush=True)
+    background = BackgroundTask(say, "background")
     return sse.EventSourceResponse(source(), background=background, headers={"X-Own": "1"})
 
 
