@@ -47,7 +47,7 @@ def render(results: dict[str, Any], folder: Path) -> None:
 def colour(name: str) -> str:
     if name.startswith("bare") and "wrapped" not in name:
         return GREY
-    return OURS if "wrapped" in name or "@sse_route" in name or name == "sse_mw" else PEERS
+    return OURS if any(ours in name for ours in ("wrapped", "@sse_route", "sse_mw", "compat.")) else PEERS
 
 
 def medians(series: Tables, key: str) -> dict[str, float]:

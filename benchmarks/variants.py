@@ -39,17 +39,24 @@ STARLETTE_WRAPPED = Variant("Starlette, wrapped", "on_starlette:wrapped", "starl
 STARLETTE_UNCOALESCED = Variant("Starlette, wrapped, no coalescing", "on_starlette:wrapped_uncoalesced", "starlette")
 STARLETTE_ROUTE = Variant("@sse_route on Starlette", "on_starlette:route", "starlette")
 SSE_STARLETTE = Variant("sse-starlette", "on_sse_starlette:app", "sse_starlette")
+COMPAT = Variant("compat.sse_starlette", "on_compat:app", "starlette")
+COMPAT_WRAPPED = Variant("compat.sse_starlette, wrapped", "on_compat:wrapped", "starlette")
 FASTAPI = Variant("fastapi.sse", "on_fastapi:app", "fastapi.sse")
 LITESTAR = Variant("Litestar", "on_litestar:app", "litestar")
 QUART = Variant("Quart", "on_quart:app", "quart", on_trio=False)
 AIOHTTP = Variant("aiohttp-sse", "on_aiohttp:app", "aiohttp_sse")
 """Not ASGI: it has a server of its own."""
 
-OURS = [WRAPPED, ROUTE, STARLETTE_WRAPPED, STARLETTE_ROUTE]
+OURS = [WRAPPED, ROUTE, STARLETTE_WRAPPED, STARLETTE_ROUTE, COMPAT, COMPAT_WRAPPED]
 PEERS = [STARLETTE, SSE_STARLETTE, FASTAPI, LITESTAR, QUART]
-ASGI = [BARE, WRAPPED, ROUTE, STARLETTE, STARLETTE_WRAPPED, STARLETTE_ROUTE, SSE_STARLETTE, FASTAPI, LITESTAR, QUART]
+ASGI = [
+    BARE, WRAPPED, ROUTE, STARLETTE, STARLETTE_WRAPPED, STARLETTE_ROUTE, COMPAT, COMPAT_WRAPPED, SSE_STARLETTE, FASTAPI,
+    LITESTAR, QUART,
+]  # fmt: skip
 UNCOALESCED = [WRAPPED_UNCOALESCED, ROUTE_UNCOALESCED, STARLETTE_UNCOALESCED]
-STREAMS = [BARE, WRAPPED, ROUTE, STARLETTE, STARLETTE_WRAPPED, STARLETTE_ROUTE, SSE_STARLETTE, FASTAPI]
+STREAMS = [
+    BARE, WRAPPED, ROUTE, STARLETTE, STARLETTE_WRAPPED, STARLETTE_ROUTE, COMPAT, COMPAT_WRAPPED, SSE_STARLETTE, FASTAPI,
+]  # fmt: skip
 
 
 def available(variants: list[Variant]) -> list[Variant]:

@@ -29,18 +29,57 @@ LOOK = 0.2
 """Seconds between two looks at the listening sockets."""
 
 
-class Drain:
-    """One server's, in one event loop. Its methods are called from the loop's thread; `begun_at` from any."""
+class Notice:
+    """What streams are told of the end. Its methods are called from the loop's thread; `begun_at` from any."""
 
-    def __init__(self, ticker: Ticker, scope: Scope) -> None:
+    def __init__(self, ticker: Ticker) -> None:
         self.ticker = ticker
         self.begun_at: float | None = None
+        self._begun: Event | None = None
+        self._waiting = 0
+
+    def stream_opened(self, scope: Scope) -> None:
+        """A stream that is to be told has started."""
+        raise NotImplementedError
+
+    def stream_closed(self) -> None:
+        """It has ended."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Tell every stream. Without effect if it has begun."""
+        if self.begun_at is None:
+            self.begun_at = self.ticker.fresh()
+            self.ticker.revisit_all()
+            if self._begun is not None:
+                self._begun.set()
+
+    async def wait(self) -> None:
+        """Return once it has begun."""
+        if self.begun_at is not None:
+            return
+        if self._begun is None:
+            self._begun = Event()
+        self._waiting += 1
+        try:
+            await self._begun.wait()
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._begun = None  # it holds its event loop, whose end is to be the end of this too
+
+
+class Drain(Notice):
+    """One server's, in one event loop."""
+
+    def __init__(self, ticker: Ticker, scope: Scope) -> None:
+        super().__init__(ticker)
         self.bucket: Bucket | None = None
+        self.followers: list[Notice] = []
+        """Those that are to begin with it, and decide by themselves."""
         self._open = 0
         self._listening = Listening(scope)
         self._looked_at = self._noted_at = -inf
-        self._begun: Event | None = None
-        self._waiting = 0
 
     def is_succeeded(self, scope: Scope) -> bool:
         """Whether the server has stopped, and another listens now where it did."""
@@ -77,26 +116,11 @@ class Drain:
         return now + LOOK
 
     def begin(self) -> None:
-        """Tell every stream. Without effect if it has begun."""
+        """Tell every stream, and every follower's. Without effect if it has begun."""
         if self.begun_at is None:
-            self.begun_at = self.ticker.fresh()
-            self.ticker.revisit_all()
-            if self._begun is not None:
-                self._begun.set()
-
-    async def wait(self) -> None:
-        """Return once it has begun."""
-        if self.begun_at is not None:
-            return
-        if self._begun is None:
-            self._begun = Event()
-        self._waiting += 1
-        try:
-            await self._begun.wait()
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._begun = None  # it holds its event loop, whose end is to be the end of this too
+            super().begin()
+            for follower in self.followers:
+                follower.begin()
 
 
 class Drains:

@@ -13,8 +13,9 @@ from contextvars import Context, ContextVar, copy_context
 import anyio
 
 from ._asgiref import outlive_bridges
-from ._drain import Drain, Drains
+from ._drain import Drains, Notice
 from ._frameworks import Begun
+from ._manner import PLAIN, Manner
 from ._misplaced import check as check_misplaced
 from ._negotiate import Mark, Mode, is_coded, negotiate, passes, refusal
 from ._options import Options
@@ -24,7 +25,7 @@ from ._receive import Receiver
 from ._runtime import Cancellable, mark_coroutine_function
 from ._session import Session
 from ._source import make_source
-from ._stats import Recorder, StreamInfo
+from ._stats import CloseReason, Recorder, StreamInfo
 from ._ticker import Ticker
 from ._types import Message, Receive, Scope, Send
 from ._writer import START
@@ -51,7 +52,8 @@ class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
     __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_passes", "_producer", "_receive", "_receiver",
-                 "_recorder", "_replaced", "_send", "options", "running", "scope", "session")  # fmt: skip
+                 "_recorder", "_replaced", "_send", "cancelled_for", "options", "running", "scope",
+                 "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
                  drains: Drains, running: Cancellable) -> None:  # fmt: skip
@@ -65,12 +67,14 @@ class Exchange:
         self._forward: Send = self._before_start
         # Everything else is made when it is needed: most requests are no streams.
         self._receiver: Receiver | None = None
-        self._drain: Drain | None = None
+        self._drain: Notice | None = None
         self._mark: Mark | None = None
         self._producer: Producer | None = None
         self._replaced: Producer | None = None
         self.session: Session | None = None
         self._is_over = self._passes = False
+        self.cancelled_for: CloseReason | None = None
+        """Why we have cancelled the app while it was starting its response."""
 
     @property
     def _ticker(self) -> Ticker:
@@ -133,6 +137,7 @@ class Exchange:
             await session.start(plan.start)
         except BaseException as error:
             if not session.started:
+                self.cancelled_for = session.reason if session.cancelled_app() else None
                 session.start_failed(error)
                 self.session = None
                 self._forward = self._before_start
@@ -155,8 +160,8 @@ class Exchange:
                            self.scope["path"])  # fmt: skip
 
     @property
-    def drain(self) -> Drain:
-        """The drain of the request's server."""
+    def drain(self) -> Notice:
+        """What the request's stream is told of the end of serving by: the drain of its server, as a rule."""
         if self._drain is None:
             self._drain = self._drains.of(self.scope)
         return self._drain
@@ -178,7 +183,7 @@ class Exchange:
         self._mark = mark
         self.options = options
 
-    async def begin(self, given: object, name: str) -> None:
+    async def begin(self, given: object, name: str, manner: Manner = PLAIN) -> None:
         """Take what an endpoint has returned for the source of the response's events, and wait for the first.
 
         Raises:
@@ -186,39 +191,41 @@ class Exchange:
             BaseException: What the source raised instead of a first event.
         """
         if self._ticker.backend.is_here:
-            await self._start(given, name, copy_context())
+            await self._start(given, name, copy_context(), manner)
         else:  # another event loop, as asgiref runs one to have a sync framework call an async endpoint
-            self.begin_in_thread(given, name)
+            self.begin_in_thread(given, name, manner)
 
-    def begin_in_thread(self, given: object, name: str) -> Begun | None:
+    def begin_in_thread(self, given: object, name: str, manner: Manner = PLAIN) -> Begun | None:
         """As `begin`, for an endpoint that is no coroutine.
 
         In the event loop's own thread it cannot wait; what waits in its place is returned, if anybody can await it.
         """
         context = copy_context()
         if self._ticker.backend.is_here:
-            producer = self._take(given, name, context)
+            producer = self._take(given, name, context, manner)
             return lambda: self._first_of(producer)
         started: Future[None] = Future()
         spawn = self._ticker.backend.spawn
 
         def start() -> None:
-            spawn(self._start_for_thread, given, name, context, started)
+            spawn(self._start_for_thread, given, name, context, manner, started)
 
         self._ticker.backend.call_from_thread(start)
         started.result()
         return None
 
-    async def _start_for_thread(self, given: object, name: str, context: Context, started: "Future[None]") -> None:
+    async def _start_for_thread(
+        self, given: object, name: str, context: Context, manner: Manner, started: "Future[None]"
+    ) -> None:
         try:
-            await self._start(given, name, context)
+            await self._start(given, name, context, manner)
         except BaseException as error:
             started.set_exception(error)
         else:
             started.set_result(None)
 
-    async def _start(self, given: object, name: str, context: Context) -> None:
-        producer = self._take(given, name, context)
+    async def _start(self, given: object, name: str, context: Context, manner: Manner) -> None:
+        producer = self._take(given, name, context, manner)
         # The disconnect shows nowhere else. What comes of the request's body meanwhile is kept for the app.
         self.receiver.watch(producer.stop, _nothing)
         timeout = self.options.open_timeout
@@ -238,7 +245,7 @@ class Exchange:
             self._mark = None  # whatever the response is going to be, it is not of this source
             raise
 
-    def _take(self, given: object, name: str, context: Context) -> Producer:
+    def _take(self, given: object, name: str, context: Context, manner: Manner) -> Producer:
         if self._is_over:
             raise InvalidSource(f"{name} gave a source when its request was over already")
         if self.has_started:
@@ -252,13 +259,33 @@ class Exchange:
         # A thread enters the context by itself, so that it must not be the task's too.
         task_context = context if source.interruptible else context.copy()
         request = f"{self.scope['method']} {self.scope['path']}"
-        self._producer = Producer(source, self._ticker, task_context, self.options, request)
-        self._mark = Mark(has_source=True)
+        self._producer = Producer(source, self._ticker, task_context, self.options, request, manner)
+        self._mark = Mark(has_source=True, status=manner.status, line_end=manner.line_end)
+        self.receiver.before_disconnect = manner.before_disconnect
+        if manner.notice is not None:
+            self._drain = manner.notice(self._drains.of(self.scope))
         if self.scope["method"] == "HEAD":
             self._producer.close_unstarted()
         else:
             self._producer.start()
         return self._producer
+
+    def fail(self, error: Exception) -> bool:
+        """End the source, and its stream, as if it had raised `error`; whether it had not ended by itself before."""
+        return self._producer is not None and self._producer.fail(error)
+
+    async def wait_until_ended(self) -> CloseReason | None:
+        """Wait for the end of the source's stream, and return why it ended; `None` if there was none.
+
+        For a task of the app's whose own `send` has not waited for it, as something lies in between.
+        """
+        if self._producer is None:
+            return None
+        await self._producer.wait_until_open()
+        if self.session is None:
+            return None
+        await self.session.wait_for_source()
+        return self.session.reason
 
     # The app's end
 

@@ -68,10 +68,16 @@ class Feed:
 
     async def wait(self) -> None:
         """In a task of the app's: read on until the source has ended and cleaned up, or nobody waits for that."""
-        waiting = WaitingApp(self._backend, self._receiver)
+        waiting = WaitingApp(self._backend)
         self._waiting.append(waiting)
         try:
-            await waiting.wait()
+            # Here and not in a function of its, as each coroutine is kept for as long as the stream is open.
+            with waiting.reader:
+                while not waiting.is_over:  # and then it is cancelled
+                    if self._receiver.needs_pump:
+                        await self._receiver.pump()
+                    else:
+                        await waiting.change()
         except BaseException:
             if self._stream is not None:
                 self._stream.cut()
@@ -139,32 +145,26 @@ class Feed:
 class WaitingApp:
     """One wait of one task of the app's."""
 
-    __slots__ = ("_backend", "_changed", "_is_over", "_reader", "_receiver")
+    __slots__ = ("_backend", "_changed", "is_over", "reader")
 
-    def __init__(self, backend: Backend, receiver: Receiver) -> None:
-        self._receiver = receiver
+    def __init__(self, backend: Backend) -> None:
         reader = backend.cancellable()
         assert reader is not None, "apps run in tasks of the library's, and their tasks are such"
-        self._reader = reader
+        self.reader = reader
+        """What it waits in, to be cancelled."""
         self._backend = backend
         self._changed: Event | None = None
-        self._is_over = False
+        self.is_over = False
 
-    async def wait(self) -> None:
-        """Return once `go` was called."""
-        if not self._is_over:
-            with self._reader:
-                while True:  # until it is cancelled
-                    if self._receiver.needs_pump:
-                        await self._receiver.pump()
-                    if not self._receiver.needs_pump:
-                        self._changed = self._backend.make_event()
-                        await self._changed.wait()
+    async def change(self) -> None:
+        """Return once there may be something to read again."""
+        self._changed = self._backend.make_event()
+        await self._changed.wait()
 
     def go(self) -> None:
         """The source is through: what is waited for is of no interest any more."""
-        self._is_over = True
-        self._reader.cancel()
+        self.is_over = True
+        self.reader.cancel()
 
     def look_again(self) -> None:
         if self._changed is not None:

@@ -43,6 +43,10 @@ class Mark:
     """How to turn the response's body into events."""
     has_source: bool = False
     """The endpoint gave a source: the body is to be its events, whatever the framework makes of the placeholder."""
+    status: int | None = None
+    """The status of the source's own response, which says by itself of what type it is; `None` for a placeholder."""
+    line_end: bytes = b"\n"
+    """What the source's events end their lines with."""
 
 
 @dataclass(slots=True)
@@ -56,6 +60,8 @@ class Plan:
     """Whether anything of ours may go into the body; not into one that something inside has compressed."""
     framer: Framer | None = None
     """Turns the body into events; for `FRAME`."""
+    line_end: bytes = b"\n"
+    """What the events end their lines with, as far as it is known."""
 
 
 def passes(start: Message, rules: tuple[FrameRule, ...]) -> bool:
@@ -81,8 +87,8 @@ def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...], mark: 
     content_type = _find(headers, b"content-type")
     media_type = content_type.partition(b";")[0].strip().lower()
     streamable = 200 <= start["status"] < 300 and start["status"] not in UNSTREAMABLE
-    if mark is not None and mark.has_source and streamable:
-        return Plan(Mode.SOURCE, _with_headers(start, _source_headers(headers)))
+    if mark is not None and mark.has_source and (streamable or _is_own(mark, start)):
+        return Plan(Mode.SOURCE, _with_headers(start, _source_headers(headers, mark)), line_end=mark.line_end)
     if media_type == EVENT_STREAM and start["status"] not in BODILESS:
         return Plan(Mode.SUPERVISE, _with_headers(start, _stream_headers(headers)), pings=not is_coded(headers))
     if mark is not None and mark.frame is not None and streamable and not is_coded(headers):
@@ -128,8 +134,15 @@ def _framed(start: Message, headers: Headers, content_type: str, mode: FrameMode
     return Plan(Mode.FRAME, _with_headers(start, _stream_headers(framed)), framer=make_framer(mode, content_type))
 
 
-def _source_headers(headers: Headers) -> Headers:
+def _is_own(mark: Mark, start: Message) -> bool:
+    """Whether a response that is no success is the source's own."""
+    return start["status"] == mark.status and start["status"] not in BODILESS
+
+
+def _source_headers(headers: Headers, mark: Mark) -> Headers:
     """What the framework says of its placeholder's type and coding is not true of the events."""
+    if mark.status is not None:
+        return _stream_headers(_without(headers, b"content-encoding"))
     return _stream_headers([CONTENT_TYPE, *_without(headers, b"content-type", b"content-encoding")])
 
 

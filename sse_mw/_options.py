@@ -28,6 +28,10 @@ LONGEST = 1e9
 COMMENT_PING = b": ping\n\n"
 
 
+class Verbatim(bytes):
+    """A ping that is not looked into, with LF line ends: whoever makes it answers for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameRule:
     """Which responses become event streams, and how. `None` matches everything."""
@@ -130,6 +134,8 @@ def ping_bytes(ping: StaticPing | None, padding: int) -> bytes:
     """
     if ping is None:
         encoded = COMMENT_PING
+    elif type(ping) is Verbatim:
+        encoded = ping
     elif isinstance(ping, str) and ping:
         encoded = _encode_ping({"event": ping, "data": ""})
     elif isinstance(ping, bytes | ServerSentEvent | Mapping):
@@ -154,7 +160,7 @@ def _encode_ping(ping: object) -> bytes:
         raise _refused("ping_event", ping, "bytes that end with a line end, and events with a blank line")
     if reader.last_event_id != "unmoved":
         raise _refused("ping_event", ping, "a ping without an id, which would move the client's cursor")
-    return encoded
+    return encoded.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # the stream's own are put in when it is sent
 
 
 def pad(size: int) -> bytes:

@@ -1,5 +1,7 @@
 """Who owns a source: one task, from its first step to its cleanup, in the context of the endpoint that gave it.
 
+Longer than the other modules, as every step of that task may be the one in which it is stopped.
+
 The rules:
 
 1. Every step of the source and its cleanup are awaited by this task, so that a context variable's token, a cancel scope
@@ -11,13 +13,13 @@ The rules:
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from math import inf
-from typing import cast
+from typing import Any, cast
 
-from ._event import encode_item
+from ._manner import PLAIN, Manner
 from ._options import Options
 from ._runtime import Backend, Event, Interruptible
 from ._source import Source
@@ -27,26 +29,28 @@ from ._writer import BODY, Writer
 
 logger = logging.getLogger("sse_mw")
 
-OnEnd = Callable[[], Awaitable[None]]
+OnEnd = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Producer:
     """One source at work. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_backend", "_begun", "_changed", "_closing", "_context", "_deadline", "_interrupted", "_name",
-                 "_on_end", "_options", "_running", "_source", "_stopped_at", "_task", "_ticker", "_visited",
-                 "_writer", "bucket", "error", "is_cancelled", "is_done", "is_known")  # fmt: skip
+    __slots__ = ("_backend", "_begun", "_changed", "_cleanup_by", "_closing", "_context", "_deadline", "_interrupted",
+                 "_manner", "_name", "_on_end", "_options", "_running", "_source", "_stopped_at", "_task", "_ticker",
+                 "_visited", "_writer", "bucket", "error", "is_cancelled", "is_done", "is_known")  # fmt: skip
 
-    def __init__(self, source: Source, ticker: Ticker, context: Context, options: Options, name: str) -> None:
+    def __init__(self, source: Source, ticker: Ticker, context: Context, options: Options, name: str,
+                 manner: Manner = PLAIN) -> None:  # fmt: skip
         self._source = source
         self._ticker = ticker
         self._backend: Backend = ticker.backend
         self._context = context
         self._options = options
         self._name = name
+        self._manner = manner
         self._begun = self._closing = False
         self._visited = False
-        self._deadline = inf
+        self._deadline = self._cleanup_by = inf
         self._running: Interruptible | None = None
         self._interrupted = False
         self._stopped_at: float | None = None
@@ -107,13 +111,29 @@ class Producer:
         """End the source, wherever it is. Without effect if it has ended."""
         if self._stopped_at is None and not self.is_done:
             self._stopped_at = self._ticker.fresh()
+            self._limit_cleanup(self._stopped_at)
             self._source.stop()
+            if self._manner.on_stop is not None:
+                self._manner.on_stop()
             self._tell()
             if self._running is None:
                 self._running = self._backend.spawn_interruptible(self._run, self._context)
             elif self._writer is None or self._writer.busy_since is None:
                 self._try_to_interrupt()
             self._look_again()
+
+    def fail(self, error: Exception) -> bool:
+        """End the source as if it had raised `error`; without effect, and `False`, if it is ending already."""
+        if self._stopped_at is not None or self.is_done or self.error is not None:
+            return False
+        self.error = error
+        self.stop()
+        return True
+
+    async def wait_until_open(self) -> None:
+        """Wait until the response has started, or never will."""
+        while self._writer is None and not self.is_done:
+            await self._change()
 
     async def wait_until_done(self) -> None:
         """Wait for the source's end and cleanup, or for what `cleanup_timeout` leaves of it."""
@@ -124,21 +144,30 @@ class Producer:
         """Do what is due at `now`; see `Ticker`."""
         if self.is_done:
             return inf
+        if now >= self._cleanup_by:
+            self._abandon()
+            return inf
         if self._stopped_at is None:
             if now < self._deadline:
-                return self._deadline
+                return min(self._deadline, self._cleanup_by)
             self._know()
-            return inf
-        if now >= self._stopped_at + self._options.cleanup_timeout:
-            logger.warning("The source of %s has not ended within cleanup_timeout; it was abandoned.", self._name)
-            if self._running is not None:
-                self._running.abandon()
-            self._finish()
-            return inf
+            return self._cleanup_by
         # In the grace a send that is under way may come back by itself.
         if not self._interrupted and now >= self._stopped_at + DISCONNECT_GRACE:
             self._try_to_interrupt()
-        return self._stopped_at + self._options.cleanup_timeout if self._interrupted else now + TICK
+        return self._cleanup_by if self._interrupted else now + TICK
+
+    def _limit_cleanup(self, since: float) -> None:
+        self._cleanup_by = min(self._cleanup_by, since + self._options.cleanup_timeout)
+
+    def _abandon(self) -> None:
+        logger.warning("The source of %s has not ended within cleanup_timeout; it was abandoned.", self._name)
+        if self._running is not None:
+            self._running.abandon()
+        self._finish()
+        on_end, self._on_end = self._on_end, None
+        if self._stopped_at is None and on_end is not None:  # it has failed, so its stream is still to be ended
+            self._backend.spawn(on_end)
 
     def _look_again(self) -> None:
         if not self._visited:
@@ -157,26 +186,34 @@ class Producer:
         self._begun = True
         self._task = self._backend.current_task()
         try:
-            await self._guarded(self._produce)
-            await self._guarded(self._close)
+            # Here and not in a function, as each coroutine is kept for as long as the source waits.
+            try:
+                await self._produce()
+            except BaseException as error:
+                self._caught(error)
+            try:
+                await self._close()
+            except BaseException as error:
+                self._caught(error)
             self._know()
-            await self._guarded(self._wait_for_writer)
+            try:
+                await self._wait_for_writer()
+            except BaseException as error:
+                self._caught(error)
         finally:
             self._finish()
         on_end = self._on_end
         # Cycles, since the exchange is in the context.
         self._on_end = self._running = self._task = None
+        self._manner = PLAIN
         self._context = Context()
         if on_end is not None:
             await on_end()
 
-    async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await step()
-        except BaseException as error:
-            if not self._is_running:
-                raise  # closed from outside, as the event loop has gone: nothing can be awaited
-            self._fail(error)
+    def _caught(self, error: BaseException) -> None:
+        if not self._is_running:
+            raise error  # closed from outside, as the event loop has gone: nothing can be awaited
+        self._fail(error)
 
     @property
     def _is_stopped(self) -> bool:
@@ -194,9 +231,10 @@ class Producer:
             return
         # No `async for`, which would ask for the iterator a second time, and give no place to throw into it.
         items = aiter(self._source)
+        encode = self._manner.encode
         writer: Writer | None = None
         with suppress(StopAsyncIteration):
-            block = encode_item(await anext(items))
+            block = encode(await anext(items))
             self._know()
             while True:
                 try:
@@ -213,13 +251,13 @@ class Producer:
                         raise
                     block = await self._throw(items, error)
                 else:
-                    block = encode_item(await anext(items))
+                    block = encode(await anext(items))
 
     async def _throw(self, items: AsyncIterator[object], error: BaseException) -> bytes:
         """A scope that the source holds across its `yield` was cancelled: that is for the source to see."""
         if not isinstance(items, AsyncGenerator):
             raise error
-        return encode_item(await cast("AsyncGenerator[object, None]", items).athrow(error))
+        return self._manner.encode(await cast("AsyncGenerator[object, None]", items).athrow(error))
 
     async def _wait_for_writer(self) -> Writer | None:
         """The stream's writer once it is open; `None` if it never is."""
@@ -229,6 +267,9 @@ class Producer:
 
     async def _close(self) -> None:
         self._closing = True
+        if self.error is not None:
+            self._limit_cleanup(self._ticker.fresh())
+            self._look_again()
         if self._interrupted:
             # One that came as the source had just given an event is still to be delivered: here, not in the cleanup.
             try:

@@ -12,7 +12,7 @@ The rules:
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from anyio.lowlevel import checkpoint
 
@@ -32,7 +32,7 @@ class Receiver:
     """The app's `receive`, and what reads for it. Any number of the app's tasks may call it at once."""
 
     __slots__ = ("_backend", "_changed", "_kept", "_kept_bytes", "_last_told", "_next", "_on_disconnect", "_reading",
-                 "_server_receive", "_tellings", "_wake_pump", "disconnected", "told")  # fmt: skip
+                 "_server_receive", "_tellings", "_wake_pump", "before_disconnect", "disconnected", "told")  # fmt: skip
 
     def __init__(self, server_receive: Receive, backend: Backend) -> None:
         self._server_receive = server_receive
@@ -45,6 +45,8 @@ class Receiver:
         self._next: list[Message] = []
         self._kept_bytes = 0
         self._changed: Event | None = None
+        self.before_disconnect: Callable[[Message], Awaitable[None]] | None = None
+        """Awaited with the server's disconnect, by whoever has read it, before anybody else hears of it."""
         self.disconnected = False
         self.told: object | None = None
         """The task that was given the disconnect, and has not asked again since."""
@@ -92,7 +94,7 @@ class Receiver:
 
     def forget(self) -> None:
         """The request is over: tell nobody, and keep no task, whose context leads back here."""
-        self._on_disconnect = self._wake_pump = None
+        self._on_disconnect = self._wake_pump = self.before_disconnect = None
         self.told = self._last_told = None
 
     @property
@@ -135,6 +137,8 @@ class Receiver:
         try:
             # Inside a coroutine of ours, as granian returns an awaitable that is none.
             message = await self._server_receive()
+            if self.before_disconnect is not None and message["type"] == "http.disconnect":
+                await self.before_disconnect(message)
             # Before anybody is woken: a source that waits here is to be cancelled where it waits.
             self._note(message)
         finally:

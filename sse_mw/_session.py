@@ -24,7 +24,7 @@ import anyio
 from . import _ours
 from ._body import BodyFilter
 from ._connection import Connection
-from ._drain import Drain
+from ._drain import Notice
 from ._feed import Feed
 from ._hooks import Hooks
 from ._leaving import Leaving
@@ -66,7 +66,7 @@ class Session:
         send: Send,
         receiver: Receiver,
         options: Options,
-        drain: Drain,
+        drain: Notice,
         app: Cancellable,
         recorder: Recorder,
     ) -> None:
@@ -95,6 +95,7 @@ class Session:
         linter = Linter() if options.debug and plan.framer is None and plan.pings else None
         body_filter = BodyFilter(plan.framer, linter, coded=not plan.pings)
         self.writer = Writer(self._connection.send, ticker, self, body_filter, coalesce=options.coalesce)
+        self.writer.tail = plan.line_end * 2  # an empty stream stands at a boundary, as if after an event
         self._leaving = Leaving(app, ticker.backend, receiver, self.writer, scope, options.cleanup_timeout)
         self._mode = plan.mode
         self._info: StreamInfo | None = None
@@ -247,6 +248,14 @@ class Session:
         if self.reason is not None:
             feed.stop()  # the client had left before the head was out
         return feed
+
+    async def wait_for_source(self) -> None:
+        """In a task of the app's: wait for the end of the stream that a source of ours feeds."""
+        feed = self._feed
+        if feed is not None:
+            if self.reason is None:
+                await feed.wait()
+            await feed.wait_until_stopped()
 
     # The end
 

@@ -33,7 +33,7 @@ LAYERS = """
     _backlog _listening _receive
     _connection
     _drain
-    _body _hooks _parking
+    _body _hooks _manner _parking
     _writer
     _leaving _producer
     _feed
@@ -42,7 +42,7 @@ LAYERS = """
     _current
     _route _middleware
     __init__
-    cli testing
+    cli compat testing
     __main__
 """.strip().splitlines()
 LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.split()}
@@ -63,6 +63,8 @@ OPTIONAL = {
 STRANGERS = ["starlette", "fastapi", "quart", "litestar", "django", "falcon", "blacksheep", "sanic", "flask", "a2wsgi",
              "uvicorn", "hypercorn", "click", "httpx", "httpx2", "pytest", "trio", "uvloop", "h11",
              "opentelemetry"]  # fmt: skip
+EXTRAS = {"cli", "compat"}
+"""What may import more, as it belongs to an extra of the package."""
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
@@ -109,7 +111,7 @@ def test_one_module_knows_the_async_backend(module: Path) -> None:
         assert not imported & (ASYNC_LIBRARIES - {"anyio"})
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if _name(module) != "cli"], ids=str)
+@pytest.mark.parametrize("module", [module for module in MODULES if _name(module) not in EXTRAS], ids=str)
 def test_the_core_depends_on_anyio_and_the_standard_library(module: Path) -> None:
     imported = {name.partition(".")[0] for name in _imports(module)}
     optional = OPTIONAL.get(module.as_posix(), set())

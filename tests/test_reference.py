@@ -26,8 +26,15 @@ def _modules() -> Iterator[str]:
             yield module.name
 
 
+def _is_the_packages(module: str, name: str) -> bool:
+    """Whether the package that the module is in offers the same."""
+    package = import_module(module.rpartition(".")[0] or module)
+    return package.__name__ != module and getattr(package, name, None) is getattr(import_module(module), name)
+
+
 MODULES = list(_modules())
-NAMES = [f"{module}.{name}" for module in MODULES for name in import_module(module).__all__]
+NAMES = [f"{module}.{name}" for module in MODULES for name in import_module(module).__all__
+         if not _is_the_packages(module, name)]  # fmt: skip
 
 
 def _find(name: str) -> object:

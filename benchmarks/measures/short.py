@@ -14,6 +14,7 @@ from ..variants import (
     AIOHTTP,
     ASGI,
     BARE,
+    COMPAT,
     FASTAPI,
     SSE_STARLETTE,
     STARLETTE,
@@ -25,7 +26,7 @@ from ..variants import (
 EVENTS = 10
 CONNECTIONS = 16
 TARGET = f"/?count={EVENTS}&ready={EVENTS}"
-IN_STARLETTE = [each.name for each in (STARLETTE_WRAPPED, STARLETTE_ROUTE, SSE_STARLETTE, FASTAPI)]
+IN_STARLETTE = [each.name for each in (STARLETTE_WRAPPED, STARLETTE_ROUTE, COMPAT, SSE_STARLETTE, FASTAPI)]
 
 
 def run(rounds: int, streams: int) -> Iterator[Table]:

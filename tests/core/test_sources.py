@@ -968,3 +968,25 @@ async def test_what_a_request_starts_sees_its_own_stream_and_nobody_elses() -> N
         await other.finish()
     assert one.send.body == b"data: /a\n\n" * 3
     assert other.send.body == b"data: /b\n\n" * 3
+
+
+async def test_the_cleanup_of_a_source_that_gave_no_event_is_not_waited_for_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It has not been told to stop, so that nothing else limits it."""
+
+    @sse_route(cleanup_timeout=2)
+    async def source(scope: Scope) -> AsyncIterator[Any]:
+        try:
+            yield "x"
+            yield {"no": "field"}
+        finally:
+            await anyio.sleep(1000)
+
+    async with running(SSEMiddleware(source)) as run:
+        await run.finish()
+    assert run.finished_at <= 2.1
+    assert run.send.body == b"data: x\n\n"
+    assert run.send.complete
+    assert "has not ended within cleanup_timeout" in caplog.text
+    assert "unknown key" in caplog.text

@@ -478,3 +478,14 @@ async def test_headers_may_be_bytearrays() -> None:
         b"cache-control",
         b"x-accel-buffering",
     ]
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n"])
+@pytest.mark.parametrize("own", [b"\r", b"\n", b"\r\n"])
+async def test_a_ping_of_bytes_gets_the_line_ends_of_the_stream_whatever_its_own(end: bytes, own: bytes) -> None:
+    middleware = SSEMiddleware(
+        chunks_app(b"data: x" + end + end, end=False), ping_interval=1, ping_event=b"event: p" + own + own
+    )
+    async with running(middleware) as run:
+        await run.send.wait_for(3)
+        assert run.send.body == b"data: x" + end + end + b"event: p" + end + end

@@ -1,0 +1,1 @@
+"""Programs of other people on the compat module, as a server finds them."""
