@@ -49,7 +49,7 @@ LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.s
 # Bytes and timing decisions: plain functions and classes that no event loop is needed to test.
 SANS_IO = [module for module, level in LEVEL.items() if level < LEVEL["_runtime"]]
 ASYNC_LIBRARIES = {"anyio", "asyncio", "trio", "sniffio", "uvloop"}
-KNOW_THE_BACKEND = {Path("testing/_clock.py"), Path("testing/_tasks.py")}
+KNOW_THE_BACKEND = {Path("testing") / name for name in ("_clock.py", "_tasks.py", "_time.py")}
 """Test tools: a clock for each of the two libraries, and a look at their tasks."""
 CORE_DEPENDENCIES = {"anyio", "sse_mw"}
 # Imported where they are needed alone.

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from .._types import ASGIApp, Scope
 from ..exceptions import InvalidOption
-from ._errors import Leaked, StreamEnded
+from ._errors import Leaked, LifespanFailed, StreamEnded
 from ._faults import Faults
 from ._lifespan import Lifespan
 from ._request import Request, patience
@@ -42,7 +42,8 @@ class Client:
         within: Seconds that each wait takes at the most. `None`: 5 on a real clock, 60 on a virtual one.
         lifespan: Whether to run the app's startup and shutdown.
         check_leaks: Whether it is an error that a request, or the lifespan, leaves tasks or async generators behind.
-        raise_app_exceptions: Whether what the app raises to its server is raised at the end of its stream's block.
+        raise_app_exceptions: Whether what the app raises is raised at the end of its stream's block: what reaches its
+            server, and what has ended its stream, unless the test has seen that.
 
     Raises:
         InvalidOption: An argument cannot be meant.
@@ -77,10 +78,16 @@ class Client:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if self._lifespan is not None:
+        if self._lifespan is None:
+            return
+        try:
             await self._lifespan.stop(self._within)
-            if self._check_leaks and error is None:
-                await _check_leaks(self._lifespan.owner)
+        except LifespanFailed as failed:
+            if error is None:
+                raise
+            error.add_note(str(failed))
+        if self._check_leaks and error is None:
+            await _check_leaks(self._lifespan.owner)
 
     def connect(
         self,
@@ -147,8 +154,11 @@ class Client:
 
     async def _finish(self, request: Request) -> None:
         complaints = await request.close(self._within)
-        if request.raised and request.error is not None and (self._raises or not isinstance(request.error, Exception)):
-            raise request.error
+        error = request.error
+        if isinstance(error, Exception) and self._raises and not (request.error_was_seen and not request.raised):
+            raise error
+        if request.raised and error is not None and not isinstance(error, Exception):
+            raise error  # an exit, an interrupt
         if self._check_leaks:
             if complaints:
                 raise Leaked(*complaints)
@@ -157,7 +167,9 @@ class Client:
 
 def _unanswered(request: Request) -> BaseException:
     if request.error is not None:
-        return request.error
+        if isinstance(request.error, Exception) or request.raised:
+            return request.error
+        return StreamEnded(f"{request.name}: the app was cancelled, and not by its client; there is no response")
     return StreamEnded(f"{request.name}: the app returned without a response")
 
 

@@ -3,80 +3,101 @@
 Rules, the same on asyncio and trio:
 
 1. When no task can run and no I/O is ready, the clock jumps to the next deadline.
-2. While a worker thread is busy the clock runs as fast as the real one: a thread's work takes real time, and
+2. While a worker thread is at work the clock runs as fast as the real one: a thread's work takes real time, and
    jumping meanwhile would fire timeouts that nobody waited for.
-   A thread of an executor or of anyio's is known to be busy; any other that has just begun is taken for busy for a
-   moment, as it may be about to wake the loop.
-3. With no deadline to jump to and no thread that could wake the loop the test is stuck for ever: it fails
-   with `Deadlock` instead. (On trio that is raised inside the test, which cannot be arranged on asyncio:
-   there the loop itself raises it.)
+3. With no deadline to jump to and no thread that could wake the loop the test is stuck for ever: it fails with
+   `Deadlock` instead. So it does when the clock has jumped on and on for `LIMIT` seconds, real ones: something ticks,
+   pings say, and the test waits for something else. The error is raised where the test waits, if that can be.
 
 The clock cannot see that bytes are under way: a test with sockets or subprocesses needs the real one.
 """
 
 import asyncio
-import inspect
 import selectors
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from functools import partial, wraps
 from math import inf
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-import anyio
-
-from ..exceptions import InvalidOption
+from ._threads import Strangers
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
 T = TypeVar("T")
-P = ParamSpec("P")
 Args = TypeVarTuple("Args")
 
 DEADLOCK = "virtual time: every task waits, no deadline is set and no thread is busy, so nothing can ever happen"
+ENDLESS = "virtual time: the clock has jumped on and on for {:g} s, and what the test waits for did not come"
 THREAD_SLICE = 0.001
-MOMENT = 1e-7
-POOLS = ("concurrent.futures.thread", "trio._core._thread_cache")
 # A wake-up from a thread that we do not know of may be under way: look once more, really waiting, before
 # giving up.
 LAST_LOOK = 0.5
-NEWCOMER = 0.1
-"""Seconds for which a thread that nobody knows of is waited for."""
+LIMIT = 30.0
+ANYIOS_RUNNER = "_run_tests_and_fixtures"
+CLOSING = 2.0
+"""The limit for what an app does when its test is over, and it is cancelled."""
 
 
 class Deadlock(AssertionError):
-    """On virtual time: the test waits for something that cannot happen any more."""
+    """On virtual time: the test waits for something that cannot happen any more, or that never comes."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An asyncio event loop whose clock starts at 0 and jumps over every wait.
 
     For whatever takes a `loop_factory`: `asyncio.Runner`, `anyio.run`, a test plugin's settings.
+
+    Args:
+        limit: Seconds, real ones, that one run of the loop may take in jumps until it fails with `Deadlock`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = LIMIT) -> None:
+        self.limit = limit
         self._now = 0.0
         self._busy = 0
-        self._newcomers = Newcomers()
+        self._run_from = time.monotonic()
+        self._waited_for: Any = None
+        self._has_given_up = False
+        self.strangers = Strangers()
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now
 
+    def run_forever(self) -> None:
+        """As any loop's; its limit begins anew."""
+        self._run_from, self._has_given_up = time.monotonic(), False
+        super().run_forever()
+
+    def run_until_complete(self, future: Any) -> Any:
+        """As any loop's."""
+        self._waited_for = asyncio.ensure_future(future, loop=self)
+        try:
+            return super().run_until_complete(self._waited_for)
+        finally:
+            self._waited_for = None
+
     def advance(self, seconds: float) -> None:
         """Set the clock on; for the selector alone. Tests let time pass by `sse_mw.testing.advance`."""
         self._now += seconds
 
+    def has_run_too_long(self) -> bool:
+        """Whether the limit has passed."""
+        return time.monotonic() > self._run_from + self.limit
+
+    def has_deadline(self) -> bool:
+        """Whether something is to be done at some time: who sleeps for ever sets a timer that never comes."""
+        scheduled: list[asyncio.TimerHandle] = getattr(self, "_scheduled")  # noqa: B009  private
+        return bool(scheduled) and scheduled[0].when() < inf
+
     def has_busy_threads(self) -> bool:
         """Whether a worker thread may be about to wake the loop."""
-        threads = threading.enumerate()
-        return self._busy > 0 or any(_works_for(thread, self) for thread in threads) or self._newcomers.among(threads)
+        works = self._busy > 0 or any(_works_for(thread, self) for thread in threading.enumerate())
+        return works or self.strangers.at_work()
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]:
         """As any loop's; the thread is known to be busy meanwhile."""
@@ -86,7 +107,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
     async def shutdown_default_executor(self, *args: Any) -> None:
-        """As any loop's."""
+        """As any loop's, but a thread that is at work still is not waited for: the test is over."""
+        executor: Executor | None = getattr(self, "_default_executor", None)
+        if executor is not None and self._busy:
+            executor.shutdown(wait=False)
+            return
         self._busy += 1  # it waits for a helper thread, under a timeout that must not be jumped to
         try:
             await super().shutdown_default_executor(*args)
@@ -95,6 +120,32 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _one_less_busy(self, _: object) -> None:
         self._busy -= 1
+
+    def give_up(self, why: str) -> None:
+        """Raise a `Deadlock` in the test, if it waits for something that can be given one; else out of the loop."""
+        # Out of the loop no frame of the test is in the traceback: name them.
+        tasks = asyncio.all_tasks(self)
+        error = Deadlock(why + "".join(f"\n  {task.get_name()}: {_innermost(task.get_coro())}" for task in tasks))
+        future = None if self._has_given_up else _pending_future(self._test_of(tasks))
+        self._has_given_up = True
+        self._run_from = time.monotonic()
+        if future is None:
+            raise error
+        future.set_exception(error)
+
+    def _test_of(self, tasks: "set[asyncio.Task[Any]]") -> Any:
+        """The task that runs the test: anyio's runner has one of its own, and waits for it."""
+        runners = (task for task in tasks if ANYIOS_RUNNER in getattr(task.get_coro(), "__qualname__", ""))
+        return next(runners, self._waited_for)
+
+
+def _pending_future(task: Any) -> "asyncio.Future[Any] | None":
+    """What a task waits for in the end."""
+    awaited: Any = task
+    while hasattr(awaited, "get_coro"):
+        awaited = awaited._fut_waiter
+    is_plain = type(awaited).__name__ == "Future" and not awaited.done()
+    return awaited if is_plain else None
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -110,9 +161,21 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         if self._loop.has_busy_threads():
             return self._wait_for_threads(timeout)
-        if timeout is None:
-            return super().select(LAST_LOOK) or self._give_up()
-        self._loop.advance(timeout)
+        if not self._loop.has_deadline():
+            ready = super().select(LAST_LOOK)
+            if not ready:
+                self._loop.give_up(DEADLOCK)
+        elif self._loop.has_run_too_long():
+            self._loop.give_up(ENDLESS.format(self._loop.limit))
+        else:
+            ready = self._jump(timeout or 0)
+        return ready
+
+    def _jump(self, seconds: float) -> list[tuple[selectors.SelectorKey, int]]:
+        pause = self._loop.strangers.pause_before(seconds)
+        ready = super().select(pause) if pause else []
+        if not ready and not (pause and self._loop.has_busy_threads()):
+            self._loop.advance(seconds)
         return ready
 
     def _wait_for_threads(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -123,11 +186,6 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._loop.advance(min(time.monotonic() - started, patience))
         return ready
 
-    def _give_up(self) -> Any:
-        # This leaves through run_until_complete, so no frame of the test is in the traceback: name them.
-        waiting = [f"\n  {task.get_name()}: {_innermost(task.get_coro())}" for task in asyncio.all_tasks(self._loop)]
-        raise Deadlock(DEADLOCK + "".join(waiting))
-
 
 def _innermost(awaited: Any) -> str:
     place = "?"
@@ -137,10 +195,6 @@ def _innermost(awaited: Any) -> str:
     return place
 
 
-def _deadlock() -> Any:
-    raise Deadlock(DEADLOCK)
-
-
 def _works_for(thread: threading.Thread, loop: asyncio.AbstractEventLoop) -> bool:
     # anyio's own worker threads (anyio.to_thread) do not pass through run_in_executor. They have no public
     # face; these two attributes have been there since anyio 3, and test_virtual_time.py notices if they go.
@@ -148,31 +202,30 @@ def _works_for(thread: threading.Thread, loop: asyncio.AbstractEventLoop) -> boo
     return idle_workers is not None and getattr(thread, "loop", None) is loop and thread not in idle_workers
 
 
-class Newcomers:
-    """Threads that have begun since this was made, and not long ago."""
-
-    def __init__(self) -> None:
-        self._first_seen = WeakKeyDictionary(dict.fromkeys(threading.enumerate(), -inf))
-
-    def among(self, threads: list[threading.Thread]) -> bool:
-        """Whether there is one among all threads."""
-        now = time.monotonic()
-        return any(now < self._first_seen.setdefault(thread, now) + NEWCOMER for thread in threads
-                   if not _is_of_a_pool(thread))  # fmt: skip
-
-
-def _is_of_a_pool(thread: threading.Thread) -> bool:
-    """Whether it is an executor's, anyio's or trio's, whose work is known, and which may be idle for ever."""
-    target = getattr(thread, "_target", None)
-    return hasattr(thread, "idle_workers") or getattr(target, "__module__", "") in POOLS
-
-
-def run_virtually(backend: str, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def run_virtually(backend: str, function: Callable[[], Coroutine[Any, Any, T]], limit: float = LIMIT) -> T:
     """Run an async function on virtual time, from a synchronous test."""
     if backend == "trio":  # not through anyio, which ignored the clock before version 4.8
-        return import_trio().run(function, clock=virtual_clock())  # type: ignore[no-any-return]
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(function())
+        return import_trio().run(function, clock=virtual_clock(limit))  # type: ignore[no-any-return]
+    loop = VirtualLoop(limit)
+    runner = asyncio.Runner(loop_factory=lambda: loop)
+    try:
+        result = runner.run(function())
+    except BaseException as error:
+        _close(runner, loop, error)
+        raise
+    _close(runner, loop, None)
+    return result
+
+
+def _close(runner: asyncio.Runner, loop: VirtualLoop, failed: BaseException | None) -> None:
+    """Cancel what is left, as ever; if that does not end, it must not hide what has failed before."""
+    loop.limit = CLOSING
+    try:
+        runner.close()
+    except Deadlock as stuck:
+        if failed is None:
+            raise
+        failed.add_note(f"What was left could not be ended: {stuck}")
 
 
 def import_trio() -> Any:
@@ -189,160 +242,75 @@ def import_trio() -> Any:
     return trio
 
 
-def virtual_clock() -> "MockClock":
+def virtual_clock(limit: float = LIMIT) -> "MockClock":
     """A trio clock by the same rules. trio's own autojump knows rule 1 alone, and the class cannot be
     subclassed.
     """
     trio = import_trio()
     clock: Any = trio.testing.MockClock(autojump_threshold=0)
-    idle_since: list[float] = []
-    newcomers = Newcomers()
+    strangers, watch = Strangers(), _Watch(limit)
 
     def autojump() -> None:
         deadline = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        if trio.testing.active_thread_count() or newcomers.among(threading.enumerate()):
+        if trio.testing.active_thread_count() or strangers.at_work():
             time.sleep(THREAD_SLICE)
             clock.jump(min(THREAD_SLICE, max(deadline, 0)))
         elif deadline < inf:
-            clock.jump(max(deadline, 0))
+            watch.jumped()
+            pause = strangers.pause_before(deadline)
+            time.sleep(pause)
+            if not (pause and (strangers.at_work() or trio.lowlevel.current_statistics().run_sync_soon_queue_size)):
+                clock.jump(max(deadline, 0))
         else:
-            _look_once_more(idle_since)
+            watch.look_once_more()
             return
-        idle_since.clear()
+        watch.idle_since = None
 
     clock._autojump = autojump
     made: MockClock = clock
     return made
 
 
-def _look_once_more(idle_since: list[float]) -> None:
-    idle_since.append(time.monotonic())
-    if idle_since[-1] - idle_since[0] < LAST_LOOK:
-        time.sleep(THREAD_SLICE)
-        return
-    idle_since.clear()
-    _raise_in_main_task()
+class _Watch:
+    """How long a trio clock has had nothing to jump to, and how long it has jumped on and on."""
 
+    def __init__(self, limit: float) -> None:
+        self.idle_since: float | None = None
+        self._limit = limit
+        self._jumping_from: float | None = None
+        self._has_given_up = False
 
-def _raise_in_main_task() -> None:
-    # What trio does to deliver a KeyboardInterrupt. Raising here would crash the run loop, and the test
-    # runner with it.
-    from trio._core._run import GLOBAL_RUN_CONTEXT
+    def jumped(self) -> None:
+        now = time.monotonic()
+        if self._jumping_from is None:
+            self._jumping_from = now
+        elif now > self._jumping_from + self._limit:
+            limit, self._limit, self._jumping_from = self._limit, CLOSING, now
+            self._give_up(ENDLESS.format(limit))
 
-    main_task: Any = getattr(GLOBAL_RUN_CONTEXT.runner, "main_task")  # noqa: B009
-    main_task._attempt_abort(_deadlock)
+    def look_once_more(self) -> None:
+        now = time.monotonic()
+        if self.idle_since is None:
+            self.idle_since = now
+        if now < self.idle_since + LAST_LOOK:
+            time.sleep(THREAD_SLICE)
+            return
+        self.idle_since = None
+        self._give_up(DEADLOCK)
 
+    def _give_up(self, why: str) -> None:
+        """What trio does to deliver a KeyboardInterrupt. Raising here would crash the run loop, and the test runner.
 
-# What tests say
+        So that is what is done if the test is over, and what is left of its app does not end.
+        """
+        from trio._core._run import GLOBAL_RUN_CONTEXT
 
+        def fail() -> Any:
+            raise Deadlock(why)
 
-def check_backend(backend: object) -> None:
-    """Whether it is one of the two.
-
-    Raises:
-        InvalidOption: It is not.
-    """
-    if backend not in ("asyncio", "trio"):
-        raise InvalidOption(f"backend={backend!r:.80} is unknown: give asyncio or trio")
-
-
-def virtual_backend(backend: str = "asyncio") -> tuple[str, dict[str, Any]]:
-    """What anyio's fixture `anyio_backend` returns, to run tests on virtual time.
-
-    Args:
-        backend: `asyncio` or `trio`.
-
-    Raises:
-        InvalidOption: It is neither.
-        ImportError: trio is not installed.
-    """
-    check_backend(backend)
-    if backend == "trio":
-        return "trio", {"clock": virtual_clock()}
-    return "asyncio", {"loop_factory": VirtualLoop}
-
-
-@overload
-def virtual_time(function: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, T]: ...
-@overload
-def virtual_time(*, backend: str = "asyncio") -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, T]]: ...
-def virtual_time(function: Any = None, /, *, backend: str = "asyncio") -> Any:
-    """Make an async test a plain one, which runs in an event loop of its own, on virtual time.
-
-    No plugin for async tests is needed, and none gets in the way; its async fixtures are not available either.
-
-    Args:
-        function: The test, a coroutine function. Its parameters stay, so fixtures are passed as ever.
-        backend: `asyncio` or `trio`.
-
-    Raises:
-        InvalidOption: The function is no coroutine function, or the backend is unknown.
-        Deadlock: When it runs: it waits for what cannot happen.
-    """
-    check_backend(backend)
-    if function is None:
-        return partial(_on_virtual_time, backend=backend)
-    return _on_virtual_time(function, backend)
-
-
-def _on_virtual_time(function: Callable[P, Coroutine[Any, Any, T]], backend: str) -> Callable[P, T]:
-    if not inspect.iscoroutinefunction(function):
-        raise InvalidOption(f"virtual_time was given {function!r:.80}, which is no coroutine function: put it next to "
-                            "an `async def`, below other decorators")  # fmt: skip
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        return run_virtually(backend, partial(function, *args, **kwargs))
-
-    return run
-
-
-def is_virtual() -> bool:
-    """Whether the running event loop has such a clock."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return type(trio.lowlevel.current_clock()).__name__ == "MockClock"
-    return isinstance(asyncio.get_running_loop(), VirtualLoop)
-
-
-async def advance(seconds: float) -> None:
-    """Let virtual time pass, and with it whatever is due by then: pings, timeouts, sources' sleeps.
-
-    Args:
-        seconds: How much. What is due by then has happened when this returns.
-
-    Raises:
-        InvalidOption: It is no number of seconds above 0.
-        RuntimeError: The running event loop has a real clock.
-    """
-    check_seconds("seconds", seconds)
-    if not is_virtual():
-        raise RuntimeError("advance() needs a virtual clock, and the running event loop has the real one: run the test "
-                           "under @sse_mw.testing.virtual_time, or with sse_mw.testing.virtual_backend()")  # fmt: skip
-    await anyio.sleep(seconds)
-    await settle()
-
-
-async def settle() -> None:
-    """On a virtual clock, return when no other task can run: it stands still as long as one can."""
-    await anyio.sleep(MOMENT)
-
-
-def check_seconds(name: str, value: object) -> None:
-    """Whether a duration can be meant.
-
-    Raises:
-        InvalidOption: It cannot.
-    """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < inf:
-        raise InvalidOption(f"{name}={value!r:.80} cannot be meant: give a number of seconds above 0")
-
-
-def check_count(name: str, value: object, *, minimum: int, unit: str) -> None:
-    """Whether a number of things can be meant.
-
-    Raises:
-        InvalidOption: It cannot.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise InvalidOption(f"{name}={value!r:.80} cannot be meant: give a whole number of {unit} from {minimum} on")
+        main_task: Any = getattr(GLOBAL_RUN_CONTEXT.runner, "main_task")  # noqa: B009
+        if main_task is not None and main_task.coro.cr_frame is not None and not self._has_given_up:
+            self._has_given_up = True
+            main_task._attempt_abort(fail)
+        else:
+            fail()

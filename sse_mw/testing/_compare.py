@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, TypeGuard, cast
 
 from .._event import ServerSentEvent, encode_item
@@ -96,10 +97,15 @@ def _is_structure(text: str) -> bool:
 _NO_JSON = object()
 
 
+def _number(text: str) -> tuple[object]:
+    return (text if text == "NaN" else Decimal(text),)
+
+
 def _parsed(text: str) -> Any:
+    """JSON, with numbers that are equal if they are as numbers, but to `true` and `false`."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, parse_int=_number, parse_float=_number, parse_constant=_number)
+    except (ValueError, RecursionError):
         return _NO_JSON
 
 

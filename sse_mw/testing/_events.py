@@ -6,6 +6,9 @@ from typing import Any
 
 from .._wire import Decoder
 
+SHOWN = 200
+"""Bytes of an unfinished event that are kept for messages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -45,13 +48,13 @@ class Reader:
         self.events: list[ReceivedEvent] = []
         self.comments: list[str] = []
         self._decoder = Decoder(self.comments.append)
-        self._unfinished = b""
+        self._tail = b""
 
     def feed(self, chunk: Chunk) -> None:
         """Take the next chunk."""
         found = self._decoder.feed(chunk.data)
         self.events += (ReceivedEvent(event.data, event.event, event.id, chunk.at) for event in found)
-        self._unfinished = _after_last_blank_line(self._unfinished + chunk.data)
+        self._tail = (self._tail + chunk.data)[-SHOWN:]
 
     @property
     def pings(self) -> list[str]:
@@ -75,8 +78,9 @@ class Reader:
         if self.events:
             last = self.events[-1]
             events += f" (the last: {last.event} {last.data!r:.80} at {last.at:.2f} s)"
-        unfinished = f" and, of an unfinished one, {self._unfinished!r:.80}" if self._unfinished else ""
-        return f"{events}, {len(self.comments)} comments{unfinished}"
+        unfinished = _after_last_blank_line(self._tail)
+        more = f" and, of an unfinished one, {unfinished!r:.80}" if unfinished else ""
+        return f"{events}, {len(self.comments)} comments{more}"
 
 
 def _after_last_blank_line(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ from enum import Enum
 
 from .._wire import Decoder
 from ..exceptions import InvalidOption
-from ._clock import check_count, check_seconds
+from ._checks import check_count, check_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -12,7 +13,7 @@ import anyio
 
 from .._types import Receive, Scope, Send
 from ..exceptions import InvalidOption
-from ._clock import check_count, check_seconds
+from ._checks import check_count, check_seconds
 from ._events import Chunk, Reader, ReceivedEvent
 
 FORMAT = 1
@@ -64,6 +65,12 @@ class Recording:
         """The ASGI interface: replay it."""
         if scope["type"] != "http":
             raise NotImplementedError(f"a recording answers no {scope['type']}")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_leave_with_client, receive, tasks.cancel_scope)
+            await self._replay(send)
+            tasks.cancel_scope.cancel()
+
+    async def _replay(self, send: Send) -> None:
         began = anyio.current_time()
         await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers]})
         for chunk in self.chunks:
@@ -92,10 +99,11 @@ class Recording:
             InvalidOption: The file holds no recording; the message names the line.
             OSError: It cannot be read.
         """
-        lines = [*Path(path).read_text("utf-8").splitlines()]
+        text = Path(path).read_text("utf-8-sig")
         try:
-            return _parsed(lines)
-        except (ValueError, KeyError, TypeError) as error:
+            # At LF alone: others may stand in a chunk's text.
+            return _parsed([line for line in text.split("\n") if line.strip()])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidOption(
                 f"path={str(path)!r:.200} holds no recording of form {FORMAT}: {error!r:.200}"
             ) from error
@@ -108,20 +116,41 @@ def _written(data: bytes) -> dict[str, str]:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def _read(line: dict[str, Any]) -> Chunk:
-    data = base64.b64decode(line["base64"], validate=True) if "base64" in line else line["text"].encode()
-    return Chunk(float(line["at"]), data)
-
-
 def _parsed(lines: list[str]) -> Recording:
     if not lines:
         raise ValueError("the file is empty")
-    head, *rest = (json.loads(line) for line in lines)
+    head = json.loads(lines[0])
     if head["recording"] != FORMAT:
         raise ValueError(f"format {head['recording']!r}")
+    status = int(head["status"])
+    if not 100 <= status <= 999:
+        raise ValueError(f"status {status}")
     headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in head["headers"])
-    chunks = tuple(_read(line) for line in rest)
-    return Recording(int(head["status"]), headers, chunks, float(head["ended_at"]), complete=bool(head["complete"]))
+    chunks = tuple(_read(number, line) for number, line in enumerate(lines[1:], 2))
+    return Recording(status, headers, chunks, _seconds(head["ended_at"]), complete=bool(head["complete"]))
+
+
+def _read(number: int, line: str) -> Chunk:
+    try:
+        fields = json.loads(line)
+        is_binary = "base64" in fields
+        data = base64.b64decode(fields["base64"], validate=True) if is_binary else fields["text"].encode()
+        return Chunk(_seconds(fields["at"]), data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"line {number}, {line!r:.80}: {error!r:.80}") from error
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < inf:
+        raise ValueError(f"{value!r:.80} is no time in seconds")
+    return seconds
+
+
+async def _leave_with_client(receive: Receive, replaying: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    replaying.cancel()
 
 
 _OF_THE_CONNECTION = {b"transfer-encoding", b"connection", b"keep-alive", b"content-length"}

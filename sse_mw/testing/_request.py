@@ -19,15 +19,19 @@ from .._exchange import Exchange, current
 from .._runtime import Backend, PerLoop
 from .._stats import CloseReason, StreamInfo
 from .._types import ASGIApp, Message, Scope
-from ._clock import check_seconds, is_virtual
+from ._checks import check_seconds
 from ._errors import StreamTimeout, UnexpectedMessage
 from ._events import Chunk
 from ._faults import Fate, Faults, Line
 from ._server import Receive, Send
 from ._tasks import Owner, unwatch_generators, watch_generators
+from ._time import is_virtual
 
 START = "http.response.start"
 BODY = "http.response.body"
+PATHSEND = "http.response.pathsend"
+IGNORED = {f"http.response.{kind}" for kind in ("trailers", "debug", "push", "early_hint", "early_hints")}
+"""Messages that a client of event streams sees nothing of."""
 
 WITHIN = 5.0
 """Seconds that a wait takes at the most, on a real clock."""
@@ -118,11 +122,14 @@ class Request:
         self.name = f"{scope['method']} {scope['path']}"
         self.head: Message | None = None
         self.chunks: list[Chunk] = []
+        self.body = bytearray()
         self.end: End | None = None
         self.error: BaseException | None = None
         """What the app has raised, or what its middleware has kept from the server."""
         self.raised = False
         """The app has raised, and the server has seen it."""
+        self.error_was_seen = False
+        """The test knows of the error."""
         self.is_over = False
         """The app has returned, raised, or been cancelled."""
         self.transport = Transport(self._reset)
@@ -134,7 +141,7 @@ class Request:
         self._incoming = Receive(*body, sticky=True)
         self._outgoing = Send()
         self._outgoing.delay = self._faults.read_delay or 0.0
-        self._last_sent = False
+        self._last_sent = self._was_cancelled = False
         self._changes = Changes()
         self._cancel: Callable[[], object] = lambda: None
         self.opened_at = 0.0
@@ -144,13 +151,16 @@ class Request:
     def start(self) -> None:
         """Call the app."""
         watch_generators()
+        self._backend = backends.get()
         self.opened_at = anyio.current_time()
-        self._cancel = backends.get().spawn(self._run, context=self.owner.context)
+        self._cancel = self._backend.spawn(self._run, context=self.owner.context)
 
     async def _run(self) -> None:
         try:
             await self._app(self.scope, self.receive, self.send)
-        except anyio.get_cancelled_exc_class():
+        except anyio.get_cancelled_exc_class() as error:
+            if not self._was_cancelled:
+                self.error = error  # by itself, or by something of its own
             raise
         except BaseException as error:  # an exit too: it is for the test to see, in its own task
             self.error, self.raised = error, True
@@ -174,15 +184,26 @@ class Request:
         if self._is_gone:
             return
         self._check_order(kind)
-        head = _checked_head(self.name, message) if kind == START else None
-        await self._outgoing(message)
+        if kind not in (START, BODY):
+            await self._send_other(message)
+            return
+        checked = _checked_head(self.name, message) if kind == START else _checked_body(self.name, message)
+        await self._outgoing(checked)
         if self._is_gone:
             return  # that is what it was released by
-        if head is not None:
-            self._take_head(head)
-        elif kind == BODY:
-            self._take_body(message)
+        if kind == START:
+            self._take_head(checked)
+        else:
+            self._take_body(checked)
         self._changes.tell()
+
+    async def _send_other(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == PATHSEND:
+            body = await anyio.Path(message["path"]).read_bytes()
+            await self.send({"type": BODY, "body": body, "more_body": False})
+        elif kind not in IGNORED:
+            raise UnexpectedMessage(f"{self.name}: the app sent {kind!r:.80}, which ASGI does not know for a response")
 
     @property
     def _is_gone(self) -> bool:
@@ -190,7 +211,7 @@ class Request:
 
     def _check_order(self, kind: str) -> None:
         given = self.head is not None
-        if kind == BODY and not given:
+        if kind in (BODY, PATHSEND) and not given:
             raise UnexpectedMessage(f"{self.name}: the app sent a body before {START}")
         if kind == START and given:
             raise UnexpectedMessage(f"{self.name}: the app sent {START} a second time")
@@ -199,12 +220,12 @@ class Request:
 
     def _take_head(self, head: Message) -> None:
         self.head = head
-        self._exchange = current.get(None)
+        self._exchange = self.owner.find(current)  # something around the middleware may run it in another task
         self._line.begin()
         self._heed_fate()
 
     def _take_body(self, message: Message) -> None:
-        body = b"" if self.scope["method"] == "HEAD" else bytes(message.get("body", b""))
+        body = b"" if self.scope["method"] == "HEAD" else message["body"]
         self._arrive(self._line.take(body))
         if not message.get("more_body"):
             self._note_error()
@@ -219,6 +240,8 @@ class Request:
     def _arrive(self, pieces: list[bytes]) -> None:
         at = round(anyio.current_time() - self.opened_at, 6)
         self.chunks += [Chunk(at, piece) for piece in pieces]
+        for piece in pieces:
+            self.body += piece
         self._heed_fate()
 
     def _heed_fate(self) -> None:
@@ -290,6 +313,9 @@ class Request:
         Raises:
             StreamTimeout: It has not, within so many seconds.
         """
+        if backends.get() is not self._backend:
+            raise RuntimeError(f"{self.name} was opened on another event loop: open it in the test, or in a fixture of "
+                               "the test's own scope")  # fmt: skip
         seconds = patience(within)
         if await self._changes.happen(happened, seconds):
             return
@@ -332,13 +358,22 @@ class Request:
         if await self._changes.happen(lambda: self.is_over, seconds):
             return []
         went_on = f"The app of {self.name} went on for {seconds:g} s after its client had left. {self.where}"
+        self._was_cancelled = True
         self._cancel()
         await self._changes.happen(lambda: self.is_over, seconds)
         return [went_on]
 
 
+def _checked_body(name: str, message: Message) -> Message:
+    body: Any = message.get("body", b"")
+    if not issubclass(type(body), (bytes, bytearray, memoryview)):
+        raise UnexpectedMessage(f"{name}: the body {body!r:.80} is not bytes, as ASGI has it")
+    return {**message, "body": bytes(body)}
+
+
 def _checked_head(name: str, message: Message) -> Message:
-    status, headers = message.get("status"), list(message.get("headers", ()))
+    given: Any = message.get("headers") or ()
+    status, headers = message.get("status"), [*given]
     if not isinstance(status, int):
         raise UnexpectedMessage(f"{name}: the status {status!r:.80} is no whole number")
     for pair in headers:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .._stats import CloseReason, StreamInfo
-from ._clock import advance
 from ._errors import NoEventStream, StreamEnded
 from ._events import Chunk, Reader, ReceivedEvent
 from ._recording import Recording
 from ._request import End, Request
+from ._time import advance
 
 
 class Headers(Mapping[str, str]):
@@ -98,7 +98,7 @@ class EventStream:
     @property
     def raw(self) -> bytes:
         """The body's bytes that have come by now."""
-        return b"".join(chunk.data for chunk in self._request.chunks)
+        return bytes(self._request.body)
 
     @property
     def closed_by(self) -> CloseReason | None:
@@ -110,7 +110,11 @@ class EventStream:
 
     @property
     def error(self) -> BaseException | None:
-        """What the app has raised, where that has ended the stream or reached the server."""
+        """What the app has raised, where that has ended the stream or reached the server.
+
+        What a test has looked at is not raised at the end of its block.
+        """
+        self._request.error_was_seen = True
         return self._request.error
 
     @property
@@ -147,9 +151,12 @@ class EventStream:
         return event
 
     async def next_or_end(self, within: float | None = None) -> ReceivedEvent | None:
-        """The next event; `None` at the end of a stream that has ended as it should. Raises what `receive` does."""
+        """The next event; `None` at the end of a stream that ended as a whole, and not by an error.
+
+        Raises what `receive` does.
+        """
         event = await self._next(within)
-        if event is None and self._request.end in (End.LOST, End.RESET, End.UNFINISHED):
+        if event is None and (self._request.end is not End.COMPLETE or self.closed_by is CloseReason.ERROR):
             raise self._ended("an event")
         return event
 
@@ -177,8 +184,15 @@ class EventStream:
 
     async def wait_for_bytes(self, expected: bytes, within: float | None = None) -> bytes:
         """Return the body's bytes that have come, once they hold `expected`. Raises what `read` does."""
-        await self._until(lambda: expected in self.raw, repr(expected), within)
-        if expected not in self.raw:
+        body, searched = self._request.body, 0
+
+        def has_come() -> bool:
+            nonlocal searched
+            start, searched = max(0, searched - len(expected)), len(body)
+            return body.find(expected, start) >= 0
+
+        await self._until(has_come, repr(expected), within)
+        if expected not in body:
             raise self._ended(repr(expected))
         return self.raw
 
@@ -209,7 +223,7 @@ class EventStream:
         return f"{self._request.came}: {self._read().came}"
 
     def _ended(self, what: str) -> StreamEnded:
-        end, error = self._request.end, self._request.error
+        end, error = self._request.end, self.error
         why = "" if end is None else end.value
         if self.closed_by is not None:
             why += f" (closed_by={self.closed_by.value!r})"

@@ -1,99 +1,19 @@
-"""The synchronous face: the same streams, for tests that are plain functions.
+"""The synchronous face: the same streams, for tests that are plain functions."""
 
-Their event loop runs in a thread, and only while a call of the test's is under way: it waits for the next one without
-letting anything else happen. So no time passes between two calls, and a test that is slow to look sees the same as
-one that is quick.
-"""
-
-import queue
-import threading
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from concurrent.futures import Future
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
 from functools import partial
-from typing import Any, Self, TypeVar, Unpack
-
-import anyio
+from typing import Any, Self, Unpack
 
 from .._stats import CloseReason, StreamInfo
 from .._types import ASGIApp
+from ._checks import check_backend
 from ._client import Client, RequestOptions
-from ._clock import advance, check_backend, run_virtually
 from ._events import Chunk, ReceivedEvent
 from ._recording import Recording
-from ._request import backends
+from ._standing import StandingLoop, plainly
 from ._stream import EventStream, Headers
-
-T = TypeVar("T")
-Call = tuple[Callable[[], Awaitable[Any]], "Future[Any]", "list[Callable[[], None]]"]
-
-
-class StandingLoop:
-    """An event loop in a thread that stands still between calls. For one thread's calls."""
-
-    def __init__(self, backend: str, *, virtual: bool) -> None:
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._failed: BaseException | None = None
-        run = partial(run_virtually, backend) if virtual else partial(anyio.run, backend=backend)
-        # A daemon, so that a test that never closes it does not keep the process.
-        self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run, partial(run, self._serve)), daemon=True
-        )
-        self._thread.start()
-
-    def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Await `function(*args)` there. An interrupt of the caller cancels it."""
-        if not self._thread.is_alive():
-            raise RuntimeError("The client is closed: use it within its `with` block")
-        future: Future[T] = Future()
-        cancel: list[Callable[[], None]] = []
-        self._calls.put((partial(function, *args), future, cancel))
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            for interrupt in cancel:
-                interrupt()
-            raise
-
-    def close(self) -> None:
-        """End it; wait for its thread."""
-        self._calls.put(None)
-        self._thread.join()
-
-    def _run(self, run: Callable[[], object]) -> None:
-        try:
-            run()
-        except BaseException as error:  # a Deadlock of the virtual loop leaves by this way
-            self._failed = error
-            if self._future is not None and not self._future.done():
-                self._future.set_exception(error)
-
-    async def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
-            function, self._future, cancel = call
-            backend = backends.get()
-            with anyio.CancelScope() as scope:
-                cancel.append(partial(backend.call_from_thread, scope.cancel))
-                await self._answer(function, self._future)
-            if not self._future.done():
-                self._future.cancel()
-
-    _future: "Future[Any] | None" = None
-
-    async def _answer(self, function: Callable[[], Awaitable[T]], future: "Future[T]") -> None:
-        try:
-            result = await function()
-        except anyio.get_cancelled_exc_class():
-            raise
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-
-async def _plainly(function: Callable[[], T]) -> T:
-    return function()
+from ._time import advance
 
 
 class SyncEventStream:
@@ -184,16 +104,16 @@ class SyncEventStream:
         return self._loop.call(self._stream.json, within)
 
     def disconnect(self) -> None:
-        self._loop.call(_plainly, self._stream.disconnect)
+        self._loop.call(plainly, self._stream.disconnect)
 
     def freeze(self) -> None:
-        self._loop.call(_plainly, self._stream.freeze)
+        self._loop.call(plainly, self._stream.freeze)
 
     def thaw(self) -> None:
-        self._loop.call(_plainly, self._stream.thaw)
+        self._loop.call(plainly, self._stream.thaw)
 
     def drain(self) -> None:
-        self._loop.call(_plainly, self._stream.drain)
+        self._loop.call(plainly, self._stream.drain)
 
     def advance(self, seconds: float) -> None:
         self._loop.call(self._stream.advance, seconds)
@@ -218,7 +138,7 @@ class SyncClient:
     Args:
         app: Any ASGI app.
         backend: The event loop that the app runs on: `asyncio` or `trio`.
-        virtual: Whether on virtual time. If not, time passes while calls wait, and only then.
+        virtual: Whether on virtual time. If not, time passes between calls too, though nothing happens then.
         options: Those of `Client`.
 
     Raises:
@@ -243,7 +163,8 @@ class SyncClient:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         assert self._loop is not None
         try:
-            self._loop.call(self._client.__aexit__, kind, error, traceback)
+            if not self._loop.has_failed:
+                self._loop.call(self._client.__aexit__, kind, error, traceback)
         finally:
             self._loop.close()
 
@@ -257,7 +178,7 @@ class SyncClient:
         try:
             yield SyncEventStream(stream, self._loop)
         except BaseException as error:
-            if not self._loop.call(opened.__aexit__, type(error), error, error.__traceback__):
+            if self._loop.has_failed or not self._loop.call(opened.__aexit__, type(error), error, error.__traceback__):
                 raise
         else:
             self._loop.call(opened.__aexit__, None, None, None)

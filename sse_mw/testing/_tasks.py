@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import anyio
 
@@ -28,6 +28,7 @@ LOOK = 0.01
 owner: ContextVar["Owner"] = ContextVar("sse_mw.testing.owner")
 """Whose code runs."""
 
+T = TypeVar("T")
 Generator: TypeAlias = Any
 """An async generator: the type that hooks are declared with lacks its attributes."""
 
@@ -53,6 +54,12 @@ class Owner:
         if _is_own(generator):
             self._collected.append(f"{_describe(generator)}, thrown away at {_place(generator)}")
 
+    def find(self, variable: ContextVar[T]) -> T | None:
+        """The value that a context variable has in its code: the running one's, else in any of its tasks."""
+        found = variable.get(None)
+        others = (context.get(variable) for _, _, context in _all_tasks() if _is_of(context, self))
+        return found if found is not None else next((value for value in others if value is not None), None)
+
     def waiting(self) -> list[str]:
         """Where its tasks wait: those that run code of the app's own, or all if none does."""
         tasks = [*_tasks_of(self)]
@@ -62,7 +69,8 @@ class Owner:
     def leaks(self) -> list[str]:
         """What it has left behind by now.
 
-        Not what is a library's: many keep a task for as long as the event loop runs, from the first request on.
+        Not what is a library's, or the standard library's, which libraries start too: many keep a task for as long as
+        the event loop runs, from the first request on.
         """
         tasks = [f"task {name!r} at {_place(coroutine)}" for name, coroutine in _tasks_of(self) if _is_own(coroutine)]
         opened = ((ref(), name) for ref, name in self._generators)
@@ -97,9 +105,9 @@ INSTALLED = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(P
 
 
 def _is_own(waiting: Any) -> bool:
-    """Whether a task or generator is of the app's own code, or of something of the standard library's that it uses."""
+    """Whether a task or generator is of the app's own code."""
     code = next((getattr(waiting, name) for name in ("cr_code", "ag_code", "gi_code") if hasattr(waiting, name)), None)
-    return code is not None and not code.co_filename.startswith(INSTALLED)  # what is compiled has none
+    return code is not None and not code.co_filename.startswith((STANDARD, *INSTALLED))  # what is compiled has none
 
 
 def _place(waiting: Any) -> str:
@@ -139,9 +147,11 @@ def _awaited(waiting: Any) -> Any:
 
 
 def _tasks_of(who: Owner) -> Iterator[tuple[str, Any]]:
-    for name, coroutine, context in _all_tasks():
-        if context is not None and context.get(owner) is who:
-            yield name, coroutine
+    return ((name, coroutine) for name, coroutine, context in _all_tasks() if _is_of(context, who))
+
+
+def _is_of(context: Context | None, who: Owner) -> TypeGuard[Context]:
+    return context is not None and context.get(owner) is who
 
 
 def _all_tasks() -> Iterator[tuple[str, Any, Context | None]]:

@@ -11,7 +11,8 @@ from ._faults import Faults
 from ._lifespan import Lifespan
 from ._request import End, Request
 from ._server import http_scope
-from ._sync import StandingLoop
+from ._standing import StandingLoop
+from ._time import is_virtual
 
 
 class Pipe:
@@ -25,6 +26,7 @@ class Pipe:
         self._raises = raise_app_exceptions
         self._lifespan = Lifespan(app) if lifespan else None
         self._lives = False
+        self._open: set[Exchange] = set()
 
     async def enter(self) -> None:
         """Run the app's startup."""
@@ -33,7 +35,9 @@ class Pipe:
             self._lives = True
 
     async def exit(self) -> None:
-        """Run the app's shutdown, if it has started."""
+        """Close what is open, and run the app's shutdown, if it has started."""
+        for exchange in [*self._open]:
+            await exchange.close()
         if self._lifespan is not None and self._lives:
             self._lives = False
             await self._lifespan.stop(None)
@@ -45,6 +49,8 @@ class Pipe:
             scope["state"] = {**self._lifespan.state}
         exchange = Exchange(self._library, Request(self._app, scope, (body,), self._faults), request, self._raises)
         await exchange.open()
+        self._open.add(exchange)
+        exchange.on_close = self._open.discard
         return exchange
 
 
@@ -58,22 +64,31 @@ class Exchange:
         self._raises = raises
         self._taken = 0
         self._closed = False
+        self.on_close: Callable[[Exchange], None] | None = None
         timeouts = given.extensions.get("timeout", {})
         self._patience: float | None = timeouts.get("read")
 
     @property
     def status(self) -> int:
+        """The response's."""
         assert self._request.head is not None
         status: int = self._request.head["status"]
         return status
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
+        """The response's, as the app has sent them."""
         assert self._request.head is not None
         headers: list[tuple[bytes, bytes]] = self._request.head["headers"]
         return headers
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client has left."""
+        return self._closed
+
     async def open(self) -> None:
+        """Call the app, and wait for the head."""
         self._request.start()
         try:
             await self._wait(lambda: self._request.head is not None or self._request.is_over, "a response")
@@ -98,13 +113,18 @@ class Exchange:
         """The client has what it wants: it leaves."""
         if not self._closed:
             self._closed = True
+            if self.on_close is not None:
+                self.on_close(self)
             await self._request.close(None)
 
     async def _wait(self, happened: Callable[[], bool], what: str) -> None:
-        # httpx counts its read timeout anew for each chunk; None is for ever, and 0 not at all.
+        # httpx counts its read timeout anew for each chunk. None is for ever, which on virtual time would never come.
+        forever = LONGEST if is_virtual() else FOR_EVER
         try:
-            await self._request.wait(happened, what, self._patience or FOR_EVER)
+            await self._request.wait(happened, what, self._patience or forever)
         except StreamTimeout as error:
+            if self._patience is None:
+                raise
             raise self._library.ReadTimeout(str(error), request=self._given) from None
 
     def _fail(self, why: str) -> None:
@@ -116,6 +136,8 @@ class Exchange:
 
 
 FOR_EVER = 1e9
+LONGEST = 3600.0
+"""Seconds of virtual time that a client without a read timeout waits at the most."""
 
 
 def _scope(request: Any) -> Scope:
@@ -243,6 +265,7 @@ def _sync_body(library: ModuleType, exchange: Exchange, loop: StandingLoop) -> A
                 yield chunk
 
         def close(self) -> None:
-            loop.call(exchange.close)
+            if not exchange.is_closed:
+                loop.call(exchange.close)
 
     return Body()

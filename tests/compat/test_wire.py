@@ -67,7 +67,7 @@ def test_an_event(library: Package, fields: dict[str, Any], expected: bytes) -> 
     assert library.ServerSentEvent(**fields).encode() == expected
 
 
-@pytest.mark.parametrize(("item", "sep", "expected"), ITEMS, ids=str)
+@pytest.mark.parametrize(("item", "sep", "expected"), ITEMS, ids=lambda given: str(getattr(given, "obj", given)))
 def test_what_a_stream_may_yield(library: Package, item: Any, sep: str, expected: bytes) -> None:
     assert library.ensure_bytes(item, sep) == expected
 

@@ -57,6 +57,13 @@ def test_a_difference_is_shown_by_its_lines_and_nothing_else_is(expected: list[A
         assert [line for line in told if line[:1] in "+-" and line] == lines
 
 
+def test_json_is_compared_as_json() -> None:
+    assert_events([ReceivedEvent('{"b": 1.0, "a": [true, null]}')], [{"data": {"a": [True, None], "b": 1}}])
+    for received in ('{"a": 1}', '{"a": "true"}', '{"a": [true]}', "[" * 100_000):
+        with pytest.raises(AssertionError):
+            assert_events([ReceivedEvent(received)], [{"data": {"a": True}}])
+
+
 def test_json_that_is_text_is_compared_as_text_where_it_is_no_structure() -> None:
     with pytest.raises(AssertionError, match=r"- data: 1\.0\n(.*\n)*\+ data: 1"):
         assert_events([ReceivedEvent("1")], [1.0])

@@ -16,7 +16,7 @@ import sse_mw.testing.httpx as of_httpx
 import sse_mw.testing.httpx2 as of_httpx2
 from sse_mw import SSEMiddleware, sse_route
 from sse_mw._types import Receive, Scope, Send
-from sse_mw.testing import Faults
+from sse_mw.testing import Faults, StreamTimeout
 from support.driver import body, start
 from support.testing_apps import deaf, ended, fastapi, with_lifespan
 
@@ -208,6 +208,42 @@ def test_a_plain_client_that_is_never_entered_has_no_lifespan_and_may_be_closed(
     assert client.get("http://test/").text == "data: x\n\n"
     client.close()
     client.close()
+
+
+@LIBRARIES
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_is_open_when_the_client_is_closed_is_closed_with_it(
+    library: ModuleType, ours: ModuleType, backend: str
+) -> None:
+    ended.clear()
+    client = library.Client(transport=ours.StreamTransport(SSEMiddleware(fastapi()), backend=backend))
+    request = client.build_request("GET", URL)
+    response = client.send(request, stream=True)
+    next(response.iter_raw())
+    client.close()
+    assert ended == ["clock"]
+    response.close()
+
+
+@anyio_tests
+@LIBRARIES
+async def test_a_client_without_a_read_timeout_waits_long_but_not_for_ever(
+    library: ModuleType, ours: ModuleType
+) -> None:
+    app = SSEMiddleware(silent, ping_interval=None)
+    async with library.AsyncClient(transport=ours.AsyncStreamTransport(app, lifespan=False), timeout=None) as client:
+        with pytest.raises(StreamTimeout, match="waited 100 s for more of the body"):
+            await client.get("http://test/")
+
+
+async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+    await send(start())
+    await anyio.sleep_forever()
+
+
+@pytest.fixture(autouse=True)
+def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sse_mw.testing._transport.LONGEST", 100)
 
 
 def test_an_app_that_ignores_its_client_is_cancelled_when_it_is_closed() -> None:

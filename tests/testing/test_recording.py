@@ -17,6 +17,7 @@ from support.testing_apps import fastapi
 
 pytestmark = pytest.mark.anyio
 
+HEAD = '{"recording": 1, "status": 200, "headers": [], "ended_at": 0, "complete": true}'
 RECORDING = Recording(
     200,
     ((b"content-type", b"text/event-stream"), (b"x-name", "é".encode("latin-1"))),
@@ -89,6 +90,24 @@ async def test_a_stream_of_a_real_server_is_recorded_and_replayed(
         assert stream.events[9].at - stream.events[0].at > 0.1
 
 
+@pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "a\x1cb\r", "\ufeff"])
+def test_whatever_is_saved_can_be_loaded(text: str, tmp_path: Path) -> None:
+    recording = Recording(200, (), (Chunk(1.0, text.encode()),), 2.0, complete=False)
+    recording.save(tmp_path / "odd.jsonl")
+    assert Recording.load(tmp_path / "odd.jsonl") == recording
+    edited = "\ufeff" + (tmp_path / "odd.jsonl").read_text("utf-8") + "\n\n"
+    (tmp_path / "odd.jsonl").write_text(edited, "utf-8")
+    assert Recording.load(tmp_path / "odd.jsonl") == recording
+
+
+async def test_a_replay_ends_when_its_client_leaves() -> None:
+    recording = Recording(RECORDING.status, RECORDING.headers, (Chunk(1.0, b"data: x\n\n"),), 3600.0, complete=True)
+    async with connect(recording, within=2) as stream:
+        await stream.receive()
+        stream.disconnect()
+        await stream.wait_closed(within=0.1)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -97,9 +116,12 @@ async def test_a_stream_of_a_real_server_is_recorded_and_replayed(
         ('{"recording": 2}', "format 2"),
         ('{"status": 200}', "KeyError"),
         ("[]", "TypeError"),
-        ('{"recording": 1, "status": 200, "headers": [], "ended_at": 0, "complete": true}\n{"at": 1}', "KeyError"),
-        ('{"recording": 1, "status": 200, "headers": [], "ended_at": 0, "complete": true}\n{"at": 1, "base64": "!"}',
-         "base64"),
+        ('{"recording": 1, "status": 99999, "headers": [], "ended_at": 0, "complete": true}', "status 99999"),
+        ('{"recording": 1, "status": 200, "headers": [], "ended_at": NaN, "complete": true}', "nan is no time"),
+        (f'{HEAD}\n{{"at": 1}}', "line 2.*KeyError"),
+        (f'{HEAD}\n{{"at": 1, "text": ""}}\n{{"at": -1, "text": ""}}', "line 3.*-1 is no time"),
+        (f'{HEAD}\n{{"at": 1, "text": 5}}', "line 2.*AttributeError"),
+        (f'{HEAD}\n{{"at": 1, "base64": "!"}}', "line 2.*base64"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_none_is_refused(text: str, complaint: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`connect`: a test's way into any ASGI app."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -7,6 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
 from starlette.routing import Route
 
 from sse_mw import CloseReason, InvalidOption, SSEMiddleware
@@ -193,6 +196,24 @@ async def test_what_an_app_raises_is_seen() -> None:
         assert isinstance(stream.error, LookupError)
 
 
+@pytest.mark.parametrize("how", ["all of it", "the rest", "none of it"])
+async def test_a_source_that_fails_is_an_error_of_the_test_that_did_not_see_it(how: str) -> None:
+    async def look() -> None:
+        async with connect(SSEMiddleware(fastapi()), "/fails") as stream:
+            if how == "all of it":
+                assert [event.data async for event in stream] == ["one"]
+            elif how == "the rest":
+                await stream.receive()
+                await stream.wait_closed()
+            else:
+                await stream.advance(1)
+
+    with pytest.raises(StreamEnded if how == "all of it" else LookupError):
+        await look()
+    async with connect(SSEMiddleware(fastapi()), "/fails", raise_app_exceptions=False) as stream:
+        await stream.wait_closed()
+
+
 async def test_what_an_app_raises_in_its_stream_is_the_streams_end() -> None:
     async with connect(SSEMiddleware(fastapi()), "/fails") as stream:
         assert (await stream.receive()).data == "one"
@@ -224,6 +245,9 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     "two starts": ([start(), start()], "a second time"),
     "a body after the last": ([start(), body(b"", more=False), body(b"x")], "after its last message"),
     "a header that is text": ([start(headers=[("a", "b")])], r"\('a', 'b'\) is not a pair of bytes"),
+    "a body that is text": ([start(), body("x")], "the body 'x' is not bytes"),  # type: ignore[arg-type]
+    "a body that is a number": ([start(), body(3)], "the body 3 is not bytes"),  # type: ignore[arg-type]
+    "a message that is none": ([start(), {"type": "http.response.bdy"}], "http.response.bdy'?, which ASGI"),
     "a status that is text": ([start(status="200")], "'200' is no whole number"),  # type: ignore[arg-type]
 }
 
@@ -381,3 +405,68 @@ async def test_a_request_is_as_asked_for() -> None:
         (b"content-length", b"3"),
         (b"last-event-id", "é".encode()),
     ]
+
+
+async def test_messages_that_clients_see_nothing_of_and_files() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.early_hints", "links": []})
+        await send({"type": "http.response.start", "status": 200, "headers": None, "trailers": True})
+        await send({"type": "http.response.pathsend", "path": __file__})
+        await send({"type": "http.response.trailers", "headers": []})
+
+    async with connect(app, lifespan=False) as stream:
+        assert (await stream.read()).startswith(b'"""`connect`')
+
+
+@pytest.mark.parametrize("copies", [False, True])
+async def test_a_middleware_around_ours_hides_nothing(copies: bool) -> None:
+    class Outer(BaseHTTPMiddleware):
+        async def dispatch(self, request: Request, call_next: Any) -> Any:
+            return await call_next(request)
+
+    def copying(app: ASGIApp) -> ASGIApp:
+        async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope}, receive, send)
+
+        return outer
+
+    inner = SSEMiddleware(fastapi())
+    async with connect(copying(inner) if copies else Outer(inner), "/clock", lifespan=False) as stream:
+        await stream.receive()
+        stream.drain()
+        assert await stream.wait_closed() is CloseReason.DRAIN
+        assert stream.info is not None
+
+
+async def test_an_app_that_ends_by_a_cancellation_of_its_own_is_named(anyio_backend_name: str) -> None:
+    if anyio_backend_name == "trio":
+        return  # nobody can raise trio's
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(StreamEnded, match="the app was cancelled, and not by its client"):
+        async with connect(app, lifespan=False):
+            pass
+
+
+async def test_a_shutdown_that_fails_does_not_hide_the_tests_own_failure() -> None:
+    with pytest.raises(ZeroDivisionError) as failed:
+        async with Client(with_lifespan([], fails="shutdown")):
+            raise ZeroDivisionError
+    assert "shutdown failed" in failed.value.__notes__[0]
+
+
+async def test_a_large_event_in_small_pieces_takes_no_time() -> None:
+    """Nothing is looked at again and again as it grows."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"data: "))
+        for _ in range(4000):
+            await send(body(b"x" * 1000))
+        await send(body(b"\n\n", more=False))
+
+    async with connect(app, lifespan=False) as stream:
+        assert (await stream.wait_for_bytes(b"\n\n")).endswith(b"x\n\n")
+        assert len((await stream.receive()).data) == 4_000_000

@@ -1,10 +1,10 @@
 """The same for tests that are plain functions."""
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from typing import Any
 
 import anyio
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from sse_mw import CloseReason, InvalidOption, SSEMiddleware, sse_route
 from sse_mw._types import Receive, Scope, Send
 from sse_mw.testing import Deadlock, EventStream, Leaked, StreamEnded, StreamTimeout, SyncClient, SyncEventStream
+from sse_mw.testing._standing import _Call
 from support.driver import body, start
 from support.testing_apps import deaf, ended, fastapi, with_lifespan
 
@@ -109,7 +110,7 @@ def test_the_lifespan_runs_and_a_failing_one_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="shutdown failed"):
         with SyncClient(with_lifespan([], fails="shutdown")):
             pass
-    assert not [thread for thread in threading.enumerate() if "_run" in thread.name]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sse_mw.testing")]
 
 
 def test_the_tests_context_variables_are_the_apps() -> None:
@@ -125,28 +126,71 @@ def test_the_tests_context_variables_are_the_apps() -> None:
 @BACKENDS
 def test_an_interrupt_of_the_test_ends_what_it_waits_for(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with Ctrl-C: on a real clock, in a wait that would take long."""
-    from concurrent.futures import Future
+    is_done, looks = _Call.is_done, []
 
-    result = Future.result
-
-    def interrupted(self: "Future[Any]", timeout: float | None = None) -> Any:
-        if interrupts.pop():
-            result_of_nothing = threading.Event()
-            result_of_nothing.wait(0.05)
-            raise KeyboardInterrupt
-        return result(self, timeout)
+    def interrupted(self: _Call, seconds: float) -> bool:
+        looks.append(seconds)
+        if len(looks) > 1:
+            return is_done(self, seconds)
+        is_done(self, 0.05)
+        raise KeyboardInterrupt
 
     with SyncClient(SSEMiddleware(fastapi()), backend=backend, virtual=False) as client:
         with client.connect("/clock") as stream:
             stream.receive()
-            interrupts = [False, True]
             with monkeypatch.context() as patch:
-                patch.setattr(Future, "result", interrupted)
+                patch.setattr(_Call, "is_done", interrupted)
                 with pytest.raises(KeyboardInterrupt):
                     stream.receive(within=1000)
-                assert stream.closed_by is None
+            assert stream.closed_by is None
             stream.disconnect()
             assert stream.wait_closed() == "client_left"
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+def test_an_app_that_blocks_its_event_loop_is_found_out(virtual: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        time.sleep(2)  # noqa: ASYNC251
+
+    monkeypatch.setattr("sse_mw.testing._standing.LOOK", 0.02)
+    monkeypatch.setattr("sse_mw.testing._standing.BLOCKED", 0.1)
+    with SyncClient(app, virtual=virtual, lifespan=False) as client:
+        with pytest.raises(
+            StreamTimeout, match=r"blocks its event loop: for .* it has been at .*test_sync\.py:\d+ in app"
+        ):
+            with client.connect() as stream:
+                stream.wait_closed()
+        with pytest.raises(StreamTimeout, match="blocks its event loop"):
+            client.advance(1)
+
+
+def test_an_app_that_calls_its_own_client_is_told_so() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        client.advance(1)
+
+    with SyncClient(app, lifespan=False) as client:
+        with pytest.raises(RuntimeError, match="waits for itself: give it a client of its own"):
+            with client.connect():
+                pass
+
+
+@BACKENDS
+def test_an_exit_of_the_apps_is_what_the_test_sees(backend: str) -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if backend == "asyncio":
+            await asyncio.create_task(leave())
+        await leave()
+
+    def look() -> None:
+        with SyncClient(app, lifespan=False, backend=backend) as client, client.connect():
+            pass
+
+    with pytest.raises(SystemExit):
+        look()
 
 
 def test_a_client_is_used_within_its_block() -> None:
