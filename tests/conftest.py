@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import sse_mw
-from sse_mw.testing._clock import VirtualLoop, virtual_clock
+from sse_mw.testing._clock import VirtualLoop
+from sse_mw.testing._trio_clock import virtual_clock
 from support.servers import KINDS, Server, ServerKind, StartServer
 
 pytest_plugins = ["support.browser", "support.gate", "support.outcomes"]

@@ -49,13 +49,15 @@ LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.s
 # Bytes and timing decisions: plain functions and classes that no event loop is needed to test.
 SANS_IO = [module for module, level in LEVEL.items() if level < LEVEL["_runtime"]]
 ASYNC_LIBRARIES = {"anyio", "asyncio", "trio", "sniffio", "uvloop"}
-KNOW_THE_BACKEND = {Path("testing") / name for name in ("_clock.py", "_tasks.py", "_time.py")}
+KNOW_THE_BACKEND = {
+    Path("testing") / name for name in ("_clock.py", "_run.py", "_tasks.py", "_time.py", "_trio_clock.py")
+}
 """Test tools: a clock for each of the two libraries, and a look at their tasks."""
 CORE_DEPENDENCIES = {"anyio", "sse_mw"}
 # Imported where they are needed alone.
 OPTIONAL = {
     "_runtime.py": {"trio"},
-    "testing/_clock.py": {"trio"},
+    "testing/_trio_clock.py": {"trio"},
     "testing/httpx.py": {"httpx"},
     "testing/httpx2.py": {"httpx2"},
     "testing/pytest_plugin.py": {"pytest"},

@@ -15,7 +15,8 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sse_mw.testing._clock import Deadlock, VirtualLoop, virtual_clock
+from sse_mw.testing._clock import Deadlock, VirtualLoop
+from sse_mw.testing._trio_clock import virtual_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -98,7 +99,8 @@ async def test_a_thread_may_call_back_and_wait_for_the_clock() -> None:
 
 
 def test_waiting_for_what_cannot_happen_is_an_error_that_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sse_mw.testing._clock.LAST_LOOK", 0.1)
+    for module in ("_clock", "_trio_clock"):
+        monkeypatch.setattr(f"sse_mw.testing.{module}.LAST_LOOK", 0.1)
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         with pytest.raises(Deadlock, match=r"nothing can ever happen\n.* in wait"):
             runner.run(_wait_for_nothing())

@@ -11,10 +11,11 @@ from ..exceptions import InvalidOption
 from ._errors import Leaked, LifespanFailed, StreamEnded
 from ._faults import Faults
 from ._lifespan import Lifespan
-from ._request import Request, patience
+from ._request import Request
 from ._server import http_scope
 from ._stream import EventStream
 from ._tasks import Owner
+from ._waiting import patience
 
 HeaderPairs: TypeAlias = Mapping[str, str] | list[tuple[str, str]] | None
 

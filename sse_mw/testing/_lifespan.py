@@ -6,8 +6,8 @@ import anyio
 
 from .._types import ASGIApp, Message
 from ._errors import LifespanFailed, UnexpectedMessage
-from ._request import Changes, backends, patience
 from ._tasks import Owner, unwatch_generators, watch_generators
+from ._waiting import Changes, backends, patience
 
 
 class Lifespan:

@@ -11,36 +11,20 @@ The rules:
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
 
 import anyio
 
 from .._exchange import Exchange, current
-from .._runtime import Backend, PerLoop
 from .._stats import CloseReason, StreamInfo
 from .._types import ASGIApp, Message, Scope
-from ._checks import check_seconds
 from ._errors import StreamTimeout, UnexpectedMessage
 from ._events import Chunk
 from ._faults import Fate, Faults, Line
+from ._messages import BODY, IGNORED, PATHSEND, START, checked_body, checked_head
 from ._server import Receive, Send
+from ._shown import Transport
 from ._tasks import Owner, unwatch_generators, watch_generators
-from ._time import is_virtual
-
-START = "http.response.start"
-BODY = "http.response.body"
-PATHSEND = "http.response.pathsend"
-IGNORED = {f"http.response.{kind}" for kind in ("trailers", "debug", "push", "early_hint", "early_hints")}
-"""Messages that a client of event streams sees nothing of."""
-
-WITHIN = 5.0
-"""Seconds that a wait takes at the most, on a real clock."""
-
-WITHIN_VIRTUAL = 60.0
-"""The same on a virtual one, where a minute is over in no time."""
-
-backends: PerLoop[Backend] = PerLoop(lambda backend: backend, 1)
-"""Those of the running event loops."""
+from ._waiting import Changes, backends, patience
 
 
 class End(Enum):
@@ -60,58 +44,6 @@ _REASONS = {
     End.RESET: CloseReason.SEND_TIMEOUT,
     End.UNFINISHED: CloseReason.ERROR,
 }
-
-
-def patience(within: float | None) -> float:
-    """Seconds that a wait takes at the most.
-
-    Raises:
-        InvalidOption: `within` is neither `None` nor a number of seconds above 0.
-    """
-    if within is None:
-        return WITHIN_VIRTUAL if is_virtual() else WITHIN
-    check_seconds("within", within)
-    return within
-
-
-class Changes:
-    """Told of each change of something; waits for those that matter."""
-
-    def __init__(self) -> None:
-        self._changed = anyio.Event()
-
-    def tell(self) -> None:
-        """Something has changed."""
-        self._changed.set()
-        self._changed = anyio.Event()
-
-    async def happen(self, happened: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something has happened, for so many seconds at most; return whether it has."""
-        with anyio.move_on_after(seconds):
-            while not happened():
-                await self._changed.wait()
-        return happened()
-
-
-class Transport:
-    """What uvicorn shows of a connection, so that the middleware can reset it: see `sse_mw._connection`."""
-
-    def __init__(self, reset: Callable[[], None]) -> None:
-        self._closing = False
-        self._reset = reset
-
-    def abort(self) -> None:
-        self._closing = True
-        self._reset()
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def is_reading(self) -> bool:
-        return True
-
-    def get_extra_info(self, name: str) -> Any:
-        raise AttributeError(name)  # there is no socket
 
 
 class Request:
@@ -187,7 +119,7 @@ class Request:
         if kind not in (START, BODY):
             await self._send_other(message)
             return
-        checked = _checked_head(self.name, message) if kind == START else _checked_body(self.name, message)
+        checked = checked_head(self.name, message) if kind == START else checked_body(self.name, message)
         await self._outgoing(checked)
         if self._is_gone:
             return  # that is what it was released by
@@ -362,21 +294,3 @@ class Request:
         self._cancel()
         await self._changes.happen(lambda: self.is_over, seconds)
         return [went_on]
-
-
-def _checked_body(name: str, message: Message) -> Message:
-    body: Any = message.get("body", b"")
-    if not issubclass(type(body), (bytes, bytearray, memoryview)):
-        raise UnexpectedMessage(f"{name}: the body {body!r:.80} is not bytes, as ASGI has it")
-    return {**message, "body": bytes(body)}
-
-
-def _checked_head(name: str, message: Message) -> Message:
-    given: Any = message.get("headers") or ()
-    status, headers = message.get("status"), [*given]
-    if not isinstance(status, int):
-        raise UnexpectedMessage(f"{name}: the status {status!r:.80} is no whole number")
-    for pair in headers:
-        if not all(isinstance(part, bytes) for part in pair):
-            raise UnexpectedMessage(f"{name}: the header {pair!r:.80} is not a pair of bytes, as ASGI has it")
-    return {**message, "headers": headers}

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 import anyio
 
-from ._clock import run_virtually
 from ._errors import StreamTimeout
-from ._request import backends
+from ._run import run_virtually
 from ._threads import OURS
+from ._waiting import backends
 
 T = TypeVar("T")
 

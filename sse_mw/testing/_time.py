@@ -11,7 +11,9 @@ import anyio
 
 from ..exceptions import InvalidOption
 from ._checks import check_backend, check_seconds
-from ._clock import LIMIT, VirtualLoop, run_virtually, virtual_clock
+from ._clock import LIMIT, VirtualLoop
+from ._run import run_virtually
+from ._trio_clock import virtual_clock
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from sse_mw import SSEMiddleware
-from sse_mw.testing._clock import run_virtually
+from sse_mw.testing._run import run_virtually
 from sse_mw.testing._server import http_scope
 from support.compat import OURS, PEER, Package, asgi, serving, whole
 from support.driver import running

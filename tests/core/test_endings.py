@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from sse_mw._types import Receive, Scope, Send
-from sse_mw.testing._clock import run_virtually
+from sse_mw.testing._run import run_virtually
 from sse_mw.testing._server import Receive as Client
 from sse_mw.testing._server import Send as Server
 from sse_mw.testing._server import http_scope

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sse_mw import SSEMiddleware
 from sse_mw._wire import Decoder
-from sse_mw.testing._clock import run_virtually
+from sse_mw.testing._run import run_virtually
 from support.driver import chunks_app, running
 
 # An event's own bytes are never these, so ours can be told from the app's.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sse_mw import sse_route
 from sse_mw._types import Receive, Scope, Send
-from sse_mw.testing._clock import run_virtually
+from sse_mw.testing._run import run_virtually
 from support.driver import Recorded, running
 
 STEP = st.sampled_from(["yield", "wait", "turn", "raise", "swallow"])

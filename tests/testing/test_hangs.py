@@ -29,7 +29,7 @@ BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 @pytest.fixture(autouse=True)
 def short_closing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sse_mw.testing._clock.CLOSING", 0.1)
+    monkeypatch.setattr("sse_mw.testing._run.CLOSING", 0.1)
 
 
 def test_an_app_that_swallows_its_cancellation_is_an_error() -> None:
@@ -51,7 +51,7 @@ def test_an_app_that_swallows_its_cancellation_is_an_error() -> None:
 
 
 SHIELDED = """
-import sse_mw.testing._clock as clock, trio
+import sse_mw.testing._trio_clock as clock, trio
 from sse_mw.testing import connect, virtual_time
 
 clock.CLOSING = 0.1

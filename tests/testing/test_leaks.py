@@ -17,7 +17,7 @@ from starlette.routing import Route
 from sse_mw import SSEMiddleware
 from sse_mw._types import Receive, Scope, Send
 from sse_mw.testing import Client, Leaked, connect
-from sse_mw.testing._clock import run_virtually
+from sse_mw.testing._run import run_virtually
 from support.driver import body, start
 
 pytestmark = pytest.mark.anyio
