@@ -1,5 +1,7 @@
 """Every code block in README.md and docs/ runs; see support/docs.py for how."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,21 @@ def _run(text: str, folder: Path) -> int:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_document_is_true(path: Path, tmp_path: Path) -> None:
     Documentation(path, ROOT, tmp_path).run()
+
+
+RUN = "import sys; from test_docs import Path, _run; print(_run(Path(sys.argv[1]).read_text(), Path(sys.argv[2])))"
+
+
+@pytest.mark.server
+def test_the_recipes_run_on_sse_starlette_as_they_do_here(tmp_path: Path) -> None:
+    """In a process of its own: it leaves channels open, which would be another test's warnings."""
+    page = tmp_path / "recipes.md"
+    text = (ROOT / "docs/guide/sse-starlette-recipes.md").read_text()
+    page.write_text(text.replace("sse_mw.compat.sse_starlette", "sse_starlette"))
+    command = [sys.executable, "-c", RUN, str(page), str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT / "tests", capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) > 40
 
 
 def test_the_readme_has_the_two_commands_and_nox_has_their_sessions() -> None:

@@ -133,6 +133,7 @@ def test_content_that_is_no_iterable_is_refused_at_once(library: Package, conten
     [
         ("", ["EventSourceResponse", "ServerSentEvent", "JSONServerSentEvent"]),
         (".sse", ["EventSourceResponse", "AppStatus", "SendTimeoutError", "ServerSentEvent", "ensure_bytes"]),
+        (".sse", ["Content", "ContentStream", "SyncContentStream", "AsyncContentStream"]),
         (".event", ["ServerSentEvent", "JSONServerSentEvent", "ensure_bytes"]),
     ],
 )

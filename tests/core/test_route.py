@@ -170,6 +170,27 @@ async def test_a_route_may_switch_a_limit_of_the_middlewares_off() -> None:
     assert run.send.body == b"data: x\n\ndata: y\n\n"
 
 
+async def test_a_route_may_have_a_grace_of_its_own_when_the_server_shuts_down() -> None:
+    @sse_route(drain_grace=3)
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        yield "x"
+        await anyio.sleep_forever()
+
+    middleware = Recorded(source, drain_grace=60)
+    async with running(middleware) as run:
+        await anyio.sleep(1)
+        middleware.drain()
+        start = anyio.current_time()
+        await run.finish()
+        assert 3 <= anyio.current_time() - start < 4
+    assert middleware.reasons == ["drain"]
+
+
+def test_a_route_has_every_option_but_those_of_the_whole_app() -> None:
+    of_a_route = set(inspect.signature(sse_route).parameters) - {"endpoint"}
+    assert of_a_route == set(inspect.signature(SSEMiddleware).parameters) - {"app", "max_threads"}
+
+
 async def test_two_middlewares_may_share_a_route() -> None:
     @sse_route(ping_interval=2)
     async def source(scope: Scope) -> AsyncIterator[str]:

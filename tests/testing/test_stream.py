@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from sse_mw import CloseReason, InvalidOption, SSEMiddleware
 from sse_mw._types import ASGIApp, Receive, Scope, Send
+from sse_mw.compat.sse_starlette import EventSourceResponse
 from sse_mw.testing import (
     Client,
     LifespanFailed,
@@ -23,6 +25,7 @@ from sse_mw.testing import (
     UnexpectedMessage,
     assert_events,
     connect,
+    virtual_time,
 )
 from support.driver import body, start
 from support.testing_apps import bare, deaf, ended, fastapi, of_fastapi, of_starlette, of_the_peer, with_lifespan
@@ -97,6 +100,39 @@ async def test_new_streams_are_refused_in_a_drain() -> None:
         async with client.connect("/clock") as second:
             assert await second.wait_closed() is CloseReason.REFUSED
             assert second.retry is not None
+
+
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_a_drain_is_that_of_one_event_loop(is_inside: bool) -> None:
+    """One test's is not the next one's; the responses of `sse_mw.compat` bring a middleware that is the process's."""
+
+    async def endpoint(request: Request) -> EventSourceResponse:
+        return EventSourceResponse(iter(["x"]))
+
+    async def held(request: Request) -> EventSourceResponse:
+        async def source() -> AsyncIterator[str]:
+            yield "x"
+            await anyio.sleep_forever()
+
+        return EventSourceResponse(source())
+
+    app: ASGIApp = Starlette(routes=[Route("/", endpoint), Route("/held", held)])
+    app = SSEMiddleware(app, drain_grace=0) if is_inside else app
+
+    @virtual_time
+    async def drained() -> None:
+        async with connect(app, "/held") as stream:
+            await stream.receive()
+            stream.drain()
+            assert await stream.wait_closed() is CloseReason.DRAIN
+
+    @virtual_time
+    async def served() -> None:
+        async with connect(app) as stream:
+            assert (await stream.receive()).data == "x"
+
+    drained()
+    served()
 
 
 async def test_the_body_of_any_response_is_read_whole() -> None:

@@ -35,7 +35,11 @@ __all__ = [
     "ensure_bytes",
 ]
 
-ContentStream: TypeAlias = AsyncIterable[Any] | Iterable[Any]
+# sse-starlette does not document these three either; they are there for annotations.
+Content: TypeAlias = Any
+AsyncContentStream: TypeAlias = AsyncIterable[Content]
+SyncContentStream: TypeAlias = Iterable[Content]
+ContentStream: TypeAlias = AsyncContentStream | SyncContentStream
 
 
 class SendTimeoutError(TimeoutError, ClientGone):
