@@ -184,15 +184,16 @@ class EventStream:
 
     async def wait_for_bytes(self, expected: bytes, within: float | None = None) -> bytes:
         """Return the body's bytes that have come, once they hold `expected`. Raises what `read` does."""
-        body, searched = self._request.body, 0
+        body, searched, found = self._request.body, 0, False
 
         def has_come() -> bool:
-            nonlocal searched
+            nonlocal searched, found
             start, searched = max(0, searched - len(expected)), len(body)
-            return body.find(expected, start) >= 0
+            found = found or body.find(expected, start) >= 0
+            return found
 
         await self._until(has_come, repr(expected), within)
-        if expected not in body:
+        if not found:
             raise self._ended(repr(expected))
         return self.raw
 

@@ -9,7 +9,7 @@ import threading
 import time
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 SETTLED = 0.5
 """Seconds, real ones, that a thread stays in a place until it counts as waiting there."""
@@ -27,54 +27,65 @@ Place: TypeAlias = tuple[CodeType, int]
 
 
 class Strangers:
-    """All threads but the main one, the asking one, and those of whose work is known: anyio's and trio's."""
+    """Threads that begin after this is made, but for the asking one and those whose work is known: anyio's and trio's.
+
+    Whatever an older one does, it is not for the event loop that this is made for.
+    """
 
     def __init__(self) -> None:
         self._waits_at: WeakKeyDictionary[threading.Thread, set[Place]] = WeakKeyDictionary()
         self._last_seen: WeakKeyDictionary[threading.Thread, tuple[Place, float]] = WeakKeyDictionary()
-        for thread, place in self._places():
-            self._waits_at[thread] = {place}  # whatever it does, it is not for this loop
+        self._older = WeakSet(threading.enumerate())
 
     def at_work(self) -> bool:
         """Whether one of them is."""
-        now = time.monotonic()
-        return any(self._is_at_work(thread, place, now) for thread, place in self._places())
+        threads = self._threads()
+        if not threads:
+            return False
+        frames: dict[int, FrameType] = getattr(sys, "_current_frames")()  # noqa: B009
+        return any(self._is_at_work(thread, frames.get(thread.ident or 0)) for thread in threads)
 
     def pause_before(self, jump: float) -> float:
         """Seconds, real ones, to wait before virtual time jumps by so many."""
-        if not any(map(_is_strange, threading.enumerate())):
-            return 0.0
-        return min(jump * PACE, LONGEST_PAUSE)
+        is_any = any(_executor_of(thread) is None for thread in self._threads())
+        return min(jump * PACE, LONGEST_PAUSE) if is_any else 0.0
 
-    def _is_at_work(self, thread: threading.Thread, place: Place, now: float) -> bool:
+    def _threads(self) -> list[threading.Thread]:
+        if threading.active_count() == 1:
+            return []
+        return [thread for thread in threading.enumerate() if thread not in self._older and _is_strange(thread)]
+
+    def _is_at_work(self, thread: threading.Thread, frame: FrameType | None) -> bool:
+        executor = _executor_of(thread)
+        if executor is not None:
+            return executor._idle_semaphore._value < len(executor._threads)  # type: ignore[no-any-return]
+        return frame is not None and self._is_new_at(thread, (frame.f_code, frame.f_lasti))
+
+    def _is_new_at(self, thread: threading.Thread, place: Place) -> bool:
+        now = time.monotonic()
         waits_at = self._waits_at.setdefault(thread, set())
         if place in waits_at:
             return False
         before, since = self._last_seen.get(thread, (None, now))
         if before != place:
             self._last_seen[thread] = place, now
-        elif now > since + SETTLED and not _is_of_a_pool(thread):
+        elif now > since + SETTLED:
             waits_at.add(place)
             return False
         return True
 
-    def _places(self) -> list[tuple[threading.Thread, Place]]:
-        threads = [thread for thread in threading.enumerate() if _is_strange(thread)]
-        frames: dict[int, FrameType] = getattr(sys, "_current_frames")() if threads else {}  # noqa: B009
-        found = [(thread, frames.get(thread.ident or 0)) for thread in threads]
-        return [(thread, (frame.f_code, frame.f_lasti)) for thread, frame in found
-                if frame is not None and frame.f_code.co_qualname != "_worker"]  # an executor's that waits  # fmt: skip
-
 
 def _is_strange(thread: threading.Thread) -> bool:
     is_known = hasattr(thread, "idle_workers") or _module_of(thread) == "trio._core._thread_cache"
-    is_here = thread in (threading.main_thread(), threading.current_thread())
-    return not (is_known or is_here or thread.name.startswith(OURS))
+    return not (is_known or thread is threading.current_thread() or thread.name.startswith(OURS))
 
 
-def _is_of_a_pool(thread: threading.Thread) -> bool:
-    """Whether it is an executor's, which is at work wherever it is, but in one place."""
-    return _module_of(thread) == "concurrent.futures.thread"
+def _executor_of(thread: threading.Thread) -> Any:
+    """The standard library's that a thread belongs to, which knows how many of its threads have nothing to do."""
+    if _module_of(thread) != "concurrent.futures.thread":
+        return None
+    arguments: tuple[Any, ...] = getattr(thread, "_args", ())
+    return arguments[0]() if arguments else None
 
 
 def _module_of(thread: threading.Thread) -> str:

@@ -41,7 +41,8 @@ def virtual_clock(limit: float = LIMIT) -> "MockClock":
         elif deadline < inf:
             watch.jumped()
             pause = strangers.pause_before(deadline)
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)
             if not (pause and (strangers.at_work() or trio.lowlevel.current_statistics().run_sync_soon_queue_size)):
                 clock.jump(max(deadline, 0))
         else:

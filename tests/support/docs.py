@@ -95,6 +95,7 @@ async def asgi(
                 await stream.wait_closed(within=2 * seconds)
             else:
                 await stream.wait_for_bytes(until.encode())
+        assert stream.error is None or stream.closed_by  # what ends a stream is looked at here, and so not raised
     return Answer(stream.status, {name.lower(): value for name, value in stream.headers.raw}, stream.raw)
 
 

@@ -493,6 +493,17 @@ async def test_a_shutdown_that_fails_does_not_hide_the_tests_own_failure() -> No
     assert "shutdown failed" in failed.value.__notes__[0]
 
 
+async def test_bytes_that_have_come_are_found() -> None:
+    async with connect(bare) as stream:
+        for _ in range(2):
+            assert await stream.wait_for_bytes(b"data: 1") == b"data: 1\n\n: ping\n\ndata: 2\n\n"
+        with pytest.raises(StreamTimeout, match="waited 1 s for b'none'"):
+            await stream.wait_for_bytes(b"none", within=1)
+        stream.disconnect()
+        with pytest.raises(StreamEnded, match="no more of b'none'"):
+            await stream.wait_for_bytes(b"none")
+
+
 async def test_a_large_event_in_small_pieces_takes_no_time() -> None:
     """Nothing is looked at again and again as it grows."""
 
