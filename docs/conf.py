@@ -35,7 +35,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!sse_mw\b).*"),
     # For type checkers alone.
     ("py:class", r"sse_mw\._event\.T_co"),
-    ("py:class", r"sse_mw\.testing\._clock\.T"),
+    ("py:class", r"sse_mw\.testing\._(clock|run|time)\.T"),
     ("py:class", r"sse_mw\._route\.(Decorator|Endpoint)"),
 ]
 

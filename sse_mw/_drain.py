@@ -108,6 +108,10 @@ class Drain(Notice):
         if not self._open:
             self.ticker.remove(self)
 
+    def has_stopped(self) -> bool:
+        """Whether it has begun, or the next look at the server will see that it is to. Any thread may ask."""
+        return self.begun_at is not None or self._listening.is_closed()
+
     def visit(self, now: float) -> float:
         """Look at the server; see `Ticker`."""
         if self.begun_at is None and self._listening.is_closed():

@@ -117,10 +117,10 @@ class Exchange:
         if producer is not None and self._mark is not None and self._mark.has_source:
             await self._first_of(producer)  # of interest where the endpoint itself could not wait
         plan = negotiate(self.scope, message, self.options.rules, self._mark)
+        if producer is not None and plan.mode is not Mode.SOURCE:
+            producer.stop()  # something has answered in the endpoint's place
         if plan.mode is Mode.PASS:
-            if producer is not None:
-                producer.stop()  # something has answered in the endpoint's place
-            elif self._mark is not None and self._mark.frame is not None:
+            if producer is None and self._mark is not None and self._mark.frame is not None:
                 self._warn_of_coding(plan.start)
             self._passes = True
             self._forward = self._send
@@ -165,6 +165,11 @@ class Exchange:
         if self._drain is None:
             self._drain = self._drains.of(self.scope)
         return self._drain
+
+    @property
+    def has_source(self) -> bool:
+        """Whether an endpoint has given a source."""
+        return self._producer is not None
 
     @property
     def has_started(self) -> bool:
@@ -260,7 +265,9 @@ class Exchange:
         task_context = context if source.interruptible else context.copy()
         request = f"{self.scope['method']} {self.scope['path']}"
         self._producer = Producer(source, self._ticker, task_context, self.options, request, manner)
-        self._mark = Mark(has_source=True, status=manner.status, line_end=manner.line_end)
+        self._mark = Mark(
+            has_source=True, status=manner.status, content_type=manner.content_type, line_end=manner.line_end
+        )
         self.receiver.before_disconnect = manner.before_disconnect
         if manner.notice is not None:
             self._drain = manner.notice(self._drains.of(self.scope))

@@ -19,6 +19,8 @@ class Manner:
     status: int | None = None
     """The status of the response that the source belongs to, whose content type is to be kept. `None`: the response is
     a placeholder of some framework's, and is the source's with any status of success."""
+    content_type: bytes = b""
+    """That content type."""
     notice: Callable[[Drain], Notice] | None = None
     """What the stream is to be told of its server's drain by, in the place of the drain itself."""
     before_disconnect: Callable[[Message], Awaitable[None]] | None = None

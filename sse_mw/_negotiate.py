@@ -45,6 +45,8 @@ class Mark:
     """The endpoint gave a source: the body is to be its events, whatever the framework makes of the placeholder."""
     status: int | None = None
     """The status of the source's own response, which says by itself of what type it is; `None` for a placeholder."""
+    content_type: bytes = b""
+    """That type. A response of another type is not the source's: something has answered in its place."""
     line_end: bytes = b"\n"
     """What the source's events end their lines with."""
 
@@ -87,7 +89,7 @@ def negotiate(scope: Scope, start: Message, rules: tuple[FrameRule, ...], mark: 
     content_type = _find(headers, b"content-type")
     media_type = content_type.partition(b";")[0].strip().lower()
     streamable = 200 <= start["status"] < 300 and start["status"] not in UNSTREAMABLE
-    if mark is not None and mark.has_source and (streamable or _is_own(mark, start)):
+    if mark is not None and mark.has_source and _is_own(mark, start["status"], content_type, streamable=streamable):
         return Plan(Mode.SOURCE, _with_headers(start, _source_headers(headers, mark)), line_end=mark.line_end)
     if media_type == EVENT_STREAM and start["status"] not in BODILESS:
         return Plan(Mode.SUPERVISE, _with_headers(start, _stream_headers(headers)), pings=not is_coded(headers))
@@ -134,9 +136,11 @@ def _framed(start: Message, headers: Headers, content_type: str, mode: FrameMode
     return Plan(Mode.FRAME, _with_headers(start, _stream_headers(framed)), framer=make_framer(mode, content_type))
 
 
-def _is_own(mark: Mark, start: Message) -> bool:
-    """Whether a response that is no success is the source's own."""
-    return start["status"] == mark.status and start["status"] not in BODILESS
+def _is_own(mark: Mark, status: int, content_type: bytes, *, streamable: bool) -> bool:
+    """Whether a response is the source's own, and nothing that a framework or a middleware has put in its place."""
+    if mark.status is None:
+        return streamable
+    return content_type == mark.content_type and (streamable or (status == mark.status and status not in BODILESS))
 
 
 def _source_headers(headers: Headers, mark: Mark) -> Headers:

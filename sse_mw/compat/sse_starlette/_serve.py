@@ -7,6 +7,7 @@ Coroutines are most of an idle stream's memory, so what needs to await nothing i
 """
 
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Order:
     source: Any
     start: Message
     sep: str
+    content_type: bytes
     options: Callable[[Options], Options]
     """What the options are, given those of the middleware."""
     sender: Sender | None = None
@@ -66,10 +68,21 @@ _ordered: ContextVar[Order | None] = ContextVar("sse_mw.order")
 """What `engine` is called for."""
 
 
+MANY = 4096
+"""Threads: each sync source has one for as long as it is open, where sse-starlette takes one for each step."""
+
+_making = threading.Lock()
+
+
 @cache
+def _made() -> SSEMiddleware:
+    return SSEMiddleware(_serve_own, send_timeout=None, drain_grace=0, max_threads=MANY)
+
+
 def engine() -> SSEMiddleware:
     """The middleware of responses that have none around them, with sse-starlette's defaults."""
-    return SSEMiddleware(_serve_own, send_timeout=None, drain_grace=0)
+    with _making:
+        return _made()
 
 
 def serve(order: Order, scope: Scope, receive: Receive, send: Send) -> Awaitable[Any]:
@@ -88,7 +101,9 @@ def serve(order: Order, scope: Scope, receive: Receive, send: Send) -> Awaitable
     elif not scope["method"].isupper():
         scope = {**scope, "method": scope["method"].upper()}
     own = engine()
-    # No copy of the scope, which is larger than all that the engine keeps of a request.
+    if ALREADY in scope:  # another middleware's, whose the request stays
+        scope = {**scope}
+    # Else no copy of the scope, which is larger than all that the engine keeps of a request.
     scope[ALREADY] = own
     _ordered.set(order)
     return own(scope, receive, send)
@@ -104,6 +119,9 @@ def _exchange_of(scope: Scope) -> Exchange | None:
     """That of the middleware around the app, if it has seen this request: the context may be of another's."""
     exchange = current.get(None)
     if exchange is None or ALREADY not in scope or scope["type"] != "http":
+        return None
+    # A request that the app makes of itself, in-process, is another one.
+    if scope["path"] != exchange.scope["path"] or exchange.has_source or exchange.has_started:
         return None
     # Something in between may have changed the method, and the engine knows HEAD in capitals alone.
     method = scope["method"]
@@ -142,7 +160,8 @@ async def _stream(order: Order, exchange: Exchange, send: Send, on_stop: Callabl
             outcome.error = error  # a middleware of our own keeps it to itself
         raise
     if outcome.reason is CloseReason.CLIENT_LEFT and on_disconnect is not None:
-        await _tell(outcome, on_disconnect, {"type": "http.disconnect"})  # where a send alone has shown it
+        with anyio.move_on_after(exchange.options.cleanup_timeout):
+            await _tell(outcome, on_disconnect, {"type": "http.disconnect"})  # where a send alone has shown it
 
 
 async def _stream_beside_tasks(order: Order, exchange: Exchange, send: Send) -> None:
@@ -158,8 +177,8 @@ async def _stream_beside_tasks(order: Order, exchange: Exchange, send: Send) -> 
 
 def _manner(order: Order, on_stop: Callable[[], object] | None) -> Manner:
     if on_stop is None and order.on_disconnect is None:
-        return _plain_manner(order.sep, order.start["status"])
-    manner = _plain_manner.__wrapped__(order.sep, order.start["status"])
+        return _plain_manner(order.sep, order.start["status"], order.content_type)
+    manner = _plain_manner.__wrapped__(order.sep, order.start["status"], order.content_type)
     manner.on_stop = on_stop
     if order.on_disconnect is not None:
         manner.before_disconnect = partial(_tell, order.outcome, order.on_disconnect)
@@ -167,8 +186,8 @@ def _manner(order: Order, on_stop: Callable[[], object] | None) -> Manner:
 
 
 @lru_cache(64)
-def _plain_manner(sep: str, status: int) -> Manner:
-    return Manner(encoder(sep), sep.encode(), status, ResponseNotice.of)
+def _plain_manner(sep: str, status: int, content_type: bytes) -> Manner:
+    return Manner(encoder(sep), sep.encode(), status, content_type, ResponseNotice.of)
 
 
 async def _run_sender(sender: Sender, exchange: Exchange, scope: anyio.CancelScope) -> None:

@@ -4,6 +4,7 @@ The engine notices a server's shutdown by itself, and knows it for each server a
 notice for each server that can be kept from following it, and that the whole process can have begun.
 """
 
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,8 +31,8 @@ class _Status(type):
         if exchange is not None:
             return exchange.drain.begun_at is not None
         # A server that has stopped says nothing of the others in its process.
-        begun = [notice.begun_at is not None for notice in _all() if notice.ticker.backend.is_alive]
-        return bool(begun) and all(begun)
+        begun = [notice.is_due() for notice in _all() if notice.ticker.backend.is_alive]
+        return all(begun) if begun else _server_says_so()
 
     @should_exit.setter
     def should_exit(cls, value: bool) -> None:
@@ -118,9 +119,17 @@ class ResponseNotice(Notice):
         if AppStatus.enable_automatic_graceful_drain:
             super().begin()
 
+    def is_due(self) -> bool:
+        """Whether it has begun, or is to at the next look at its server: while no stream is open nobody looks."""
+        follows = AppStatus.enable_automatic_graceful_drain
+        return self.begun_at is not None or (follows and self._drain.has_stopped())
+
     def begin_now(self) -> None:
-        """The app has said so."""
-        super().begin()
+        """The app has said so, and has not taken it back by now."""
+        if AppStatus.forced:
+            super().begin()
+        if not AppStatus.forced:
+            self.take_back()
 
     def take_back(self) -> None:
         """The app has taken back what it said."""
@@ -136,6 +145,12 @@ class ResponseNotice(Notice):
 
 _notices: WeakSet[ResponseNotice] = WeakSet()
 _lock = threading.RLock()  # a signal handler may come while it is held
+
+
+def _server_says_so() -> bool:
+    """Where no stream has shown a server yet: uvicorn, in the main thread, answers by its handler of SIGTERM."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return AppStatus.enable_automatic_graceful_drain and getattr(server, "should_exit", False) is True
 
 
 def _all() -> list[ResponseNotice]:

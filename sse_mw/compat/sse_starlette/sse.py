@@ -1,5 +1,6 @@
 """`EventSourceResponse`: a response of Starlette's whose body the engine streams."""
 
+import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from functools import partial
 from typing import Any, NoReturn, TypeAlias, cast
@@ -40,6 +41,19 @@ Content: TypeAlias = Any
 AsyncContentStream: TypeAlias = AsyncIterable[Content]
 SyncContentStream: TypeAlias = Iterable[Content]
 ContentStream: TypeAlias = AsyncContentStream | SyncContentStream
+
+
+INTERNAL = {
+    "_listen_for_disconnect",
+    "_listen_for_exit_signal",
+    "_listen_for_exit_signal_with_grace",
+    "_ping",
+    "_send_with_timeout",
+    "_stream_response",
+    "listen_for_disconnect",
+    "stream_response",
+}
+"""Methods of sse-starlette's that subclasses are seen to override."""
 
 
 class SendTimeoutError(TimeoutError, ClientGone):
@@ -83,6 +97,13 @@ class EventSourceResponse(Response):
     DEFAULT_CLEANUP_TIMEOUT: float | None = CLEANUP_TIMEOUT
 
     media_type: str | None = "text/event-stream"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in INTERNAL & set(vars(cls)):
+            warnings.warn(f"{cls.__name__}.{name} is never called: it is internal to sse-starlette, and the engine "
+                          "here has none of it. Do what it does in the source, or in a hook of SSEMiddleware.",
+                          stacklevel=2)  # fmt: skip
 
     def __init__(
         self,
@@ -193,6 +214,7 @@ class EventSourceResponse(Response):
             source=self._content,
             start={"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers},
             sep=self.sep,
+            content_type=self.headers.get("content-type", "").encode("latin-1"),
             options=partial(merged, wishes=self._wishes(), factory=self.ping_message_factory, sep=self.sep),
             sender=self.data_sender_callable,
             on_disconnect=self.client_close_handler_callable,
