@@ -137,6 +137,13 @@ class ServerSentEvent(Generic[T_co]):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+FOREIGN: Final = {
+    "ServerSentEvent": {"fastapi", "sse_starlette", "sse_mw"},  # sse_mw.compat's, for its own response class
+    "JSONServerSentEvent": {"sse_starlette", "sse_mw"},
+    "ServerSentEventMessage": {"litestar"},
+}
+"""Events of other libraries, by the names of their classes and packages."""
+
 _ALLOWED: Final = ("data", "event", "id", "retry", "comment")
 
 
@@ -161,7 +168,19 @@ def encode_item(item: object) -> bytes:
         raise InvalidEvent(f"cannot read {describe(item)}: {reason(error)}") from error
     if is_mapping:
         return ServerSentEvent.from_mapping(cast("Mapping[Any, Any]", item)).encode()
+    if type(item).__name__ in FOREIGN:
+        _refuse_foreign(item)
     return encode_data(_data_text(item))
+
+
+def _refuse_foreign(item: object) -> None:
+    """Another library's event has fields of an event, and would go out as JSON of them: nobody can mean that."""
+    package = str(type(item).__module__).partition(".")[0]
+    if package in FOREIGN[type(item).__name__]:
+        raise InvalidEvent(
+            f"{describe(item)} is an event of {package}'s, not one of sse_mw's; yield sse_mw.ServerSentEvent(data, "
+            "event=..., id=...), or a mapping of the event's fields"
+        )
 
 
 def _data_text(data: object) -> str:

@@ -327,6 +327,29 @@ def test_whatever_is_yielded_only_invalid_event_is_raised(boxed: list[Any]) -> N
         encode_item(boxed[0])
 
 
+def foreign_events() -> list[Any]:
+    from fastapi.sse import ServerSentEvent as OfFastAPI
+    from litestar.response import ServerSentEventMessage as OfLitestar
+    from sse_starlette import JSONServerSentEvent as JSONOfThePeer
+    from sse_starlette import ServerSentEvent as OfThePeer
+
+    return [OfFastAPI(data=1), OfLitestar("x"), OfThePeer("x"), JSONOfThePeer([1])]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_another_librarys_event_is_refused_and_not_sent_as_json_of_its_fields(number: int) -> None:
+    with pytest.raises(InvalidEvent, match=r"is an event of \w+'s, not one of sse_mw's; yield sse_mw\.ServerSentEvent"):
+        encode_item(foreign_events()[number])
+
+
+def test_a_class_of_the_apps_own_may_have_such_a_name() -> None:
+    @dataclass
+    class ServerSentEventMessage:
+        data: int
+
+    assert encode_item(ServerSentEventMessage(1)) == b'data: {"data":1}\n\n'
+
+
 def test_invalid_event_is_a_value_error_of_ours() -> None:
     assert issubclass(InvalidEvent, SSEError)
     assert issubclass(InvalidEvent, ValueError)
