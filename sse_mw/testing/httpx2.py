@@ -1,7 +1,7 @@
 """Transports that stream in-process, for `httpx2`: `httpx2.AsyncClient(transport=AsyncStreamTransport(app))`.
 
-httpx2's own `ASGITransport` gathers the whole body first, so that an endless stream never comes. The arguments are those
-of `sse_mw.testing.httpx`, and what is said there holds.
+httpx2's own `ASGITransport` gathers the whole body first, so that an endless stream never comes. The arguments are
+those of `sse_mw.testing.httpx`, and what is said there holds.
 """
 
 from ._transport import AsyncTransport, SyncTransport
