@@ -15,7 +15,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from sse_mw import SSEMiddleware, sse_route
+from sse_mw import SSEMiddleware, _ticker, _writer, sse_route
+
+# What depends on how long things take would be counted with an event, the more of it the busier the machine is.
+setattr(_ticker, "TICK", 3600.0)  # noqa: B010
+setattr(_writer, "BURST", 3600.0)  # noqa: B010
+setattr(_writer, "LATE", 3600.0)  # noqa: B010
 
 EVENT = b"data: 0123456789abcdef\n\n"
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
