@@ -130,7 +130,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The site, in docs/_build/html: warnings are errors, and every link in it and in the Markdown leads somewhere."""
-    session.install("-e", ".[cli]", *group("docs"))
+    session.install("-e", ".[cli,httpx,httpx2,starlette]", *group("docs"))  # what the reference shows
     site = ROOT / "docs" / "_build" / "html"
     shutil.rmtree(site.parent, ignore_errors=True)  # a page that is gone must not satisfy a link
     session.run("sphinx-build", "--quiet", "--fail-on-warning", "docs", str(site))
