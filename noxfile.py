@@ -19,7 +19,7 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 IN_PROCESS = "not server and not browser"
 INSTALLED = f"{IN_PROCESS} and not checkout"
 WORKERS = ("-n", "auto", "--durations=20", "--durations-min=1.0")
-LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "node_modules")
+LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "node_modules", "programs")
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests"]
@@ -46,7 +46,7 @@ def tests(session: nox.Session) -> None:
     if not session.posargs:
         for other in ["lint", "typing", "docs", "wheel", "lowest", *others]:
             session.notify(other)
-    session.install("-e", ".[cli]", *group("test"), *group("docs"))
+    session.install("-e", ".[cli]", *group("test"), *group("programs"), *group("docs"))
     session.env["COVERAGE_FILE"] = str(ROOT / ".coverage")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *WORKERS, *session.posargs)
