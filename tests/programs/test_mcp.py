@@ -20,8 +20,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.real_time,
     pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"]),
-    pytest.mark.parametrize("app", APPS, ids=["bare", "wrapped"]),
-    pytest.mark.parametrize("transport", TRANSPORTS),
 ]
 
 
@@ -31,6 +29,8 @@ def client_of(server: Server, transport: str) -> Client:
     return Client(f"{server.url}/mcp", mode="legacy" if transport == TRANSPORTS[0] else "auto")
 
 
+@pytest.mark.parametrize("app", APPS, ids=["bare", "wrapped"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_tools_are_listed_and_called_and_report_their_progress(
     server: StartServer, app: str, transport: str
 ) -> None:
@@ -49,11 +49,14 @@ async def test_tools_are_listed_and_called_and_report_their_progress(
     assert steps == [(number, 3, f"step {number}") for number in (1, 2, 3)]
 
 
+# Without a middleware the server waits for the handlers of the protocol of 2026 for ever.
+@pytest.mark.parametrize(
+    ("app", "transport"),
+    [(app, transport) for app in APPS for transport in TRANSPORTS if app == APPS[1] or transport != TRANSPORTS[1]],
+)
 async def test_a_server_that_is_told_to_end_does_though_a_call_is_open(
     server: StartServer, app: str, transport: str
 ) -> None:
-    if transport == "streamable HTTP of 2026" and app.endswith(":app"):
-        return  # it waits for its handlers for ever, without a middleware
     running = server(app)
     failed: list[MCPError] = []
     begun = anyio.Event()

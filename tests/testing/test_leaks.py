@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from sse_mw import SSEMiddleware
 from sse_mw._types import Receive, Scope, Send
-from sse_mw.testing import Client, Leaked, connect
+from sse_mw.testing import Client, Leaked, connect, virtual_time
 from sse_mw.testing._run import run_virtually
 from support.driver import body, start
 
@@ -73,9 +73,8 @@ async def test_a_task_that_is_left_behind_is_named(anyio_backend_name: str) -> N
         task.cancel()
 
 
-async def test_a_task_of_the_lifespans_is_named_too(anyio_backend_name: str) -> None:
-    if anyio_backend_name == "trio":
-        return  # its nurseries hold every task
+@virtual_time  # on asyncio: trio's nurseries hold every task
+async def test_a_task_of_the_lifespans_is_named_too() -> None:
     left: list[asyncio.Task[None]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
