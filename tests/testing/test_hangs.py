@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import aiosqlite
@@ -165,8 +166,10 @@ async def test_a_database_driver_with_a_thread_of_its_own_is_waited_for() -> Non
 
     app = SSEMiddleware(Starlette(routes=[Route("/", sse_route(queries))], lifespan=lifespan))
     async with connect(app) as stream:
-        events = await stream.take(3, within=6)
-        assert [event.at for event in events] == pytest.approx([5, 10, 15], abs=1)
+        # Not waited for, the time would have jumped there. While it waits it goes on, the more so on a busy machine.
+        events = await stream.take(3, within=1000)
+        times = [0.0, *(event.at for event in events)]
+        assert all(5 <= later - earlier < 500 for earlier, later in pairwise(times)), times
 
 
 @virtual_time
@@ -177,7 +180,7 @@ async def test_a_pool_of_the_apps_own_is_waited_for() -> None:
                 await asyncio.wrap_future(pool.submit(slow, "x"))
         started = time.monotonic()
         await asyncio.sleep(3600)
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 15  # and not the 36 s that a thread at work would make of it
 
 
 def test_a_thread_that_does_not_end_does_not_hide_what_failed() -> None:
