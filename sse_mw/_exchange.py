@@ -14,6 +14,7 @@ import anyio
 
 from ._asgiref import outlive_bridges
 from ._drain import Drains, Notice
+from ._feed import Feed
 from ._frameworks import Begun
 from ._manner import PLAIN, Manner
 from ._misplaced import check as check_misplaced
@@ -144,6 +145,9 @@ class Exchange:
             raise
         if producer is not None and plan.mode is Mode.SOURCE and self.scope["method"] != "HEAD":
             feed = session.feed_from(producer)
+            self._mark = None
+            if producer.is_waited_for:
+                return
             del message, plan  # not to be kept for as long as the stream is open
             await feed.wait()
             feed.raise_error()
@@ -232,7 +236,7 @@ class Exchange:
     async def _start(self, given: object, name: str, context: Context, manner: Manner) -> None:
         producer = self._take(given, name, context, manner)
         # The disconnect shows nowhere else. What comes of the request's body meanwhile is kept for the app.
-        self.receiver.watch(producer.stop, _nothing)
+        self.receiver.watch(producer)
         timeout = self.options.open_timeout
         if self.receiver.needs_pump and (timeout is None or timeout > SOON):
             stop_pump = self._ticker.backend.spawn(self.receiver.pump)
@@ -263,8 +267,7 @@ class Exchange:
             self._replaced = self._producer
         # A thread enters the context by itself, so that it must not be the task's too.
         task_context = context if source.interruptible else context.copy()
-        request = f"{self.scope['method']} {self.scope['path']}"
-        self._producer = Producer(source, self._ticker, task_context, self.options, request, manner)
+        self._producer = Producer(source, self._ticker, task_context, self.options, self.scope, manner)
         self._mark = Mark(
             has_source=True, status=manner.status, content_type=manner.content_type, line_end=manner.line_end
         )
@@ -281,18 +284,20 @@ class Exchange:
         """End the source, and its stream, as if it had raised `error`; whether it had not ended by itself before."""
         return self._producer is not None and self._producer.fail(error)
 
-    async def wait_until_ended(self) -> CloseReason | None:
-        """Wait for the end of the source's stream, and return why it ended; `None` if there was none.
+    @property
+    def feed(self) -> Feed | None:
+        """What the stream gets its source's events from, once it is open."""
+        return None if self.session is None else self.session.feed
 
-        For a task of the app's whose own `send` has not waited for it, as something lies in between.
-        """
-        if self._producer is None:
-            return None
-        await self._producer.wait_until_open()
-        if self.session is None:
-            return None
-        await self.session.wait_for_source()
-        return self.session.reason
+    async def wait_until_open(self) -> None:
+        """Wait until the source's stream is open, or never will be."""
+        if self._producer is not None:
+            await self._producer.wait_until_open()
+
+    @property
+    def reason(self) -> CloseReason | None:
+        """Why the stream has ended, if it has."""
+        return None if self.session is None else self.session.reason
 
     # The app's end
 

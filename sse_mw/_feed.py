@@ -4,13 +4,14 @@ The waiting app is the one that reads on for the disconnect, so that a stream ha
 """
 
 import logging
+from collections.abc import Awaitable
 from typing import Protocol
 
 from anyio import CancelScope
 
 from ._producer import Producer
 from ._receive import Receiver
-from ._runtime import Backend, Event
+from ._runtime import Backend, Cancellable, Event
 from ._stats import CloseReason
 from ._writer import Writer
 
@@ -44,16 +45,20 @@ class Fed(Protocol):
 class Feed:
     """Made when the response has started. Any task of the app's may wait for its end."""
 
-    __slots__ = ("_backend", "_producer", "_receiver", "_stream", "_waiting")
+    __slots__ = ("_backend", "_changed", "_producer", "_receiver", "_stream", "_waiting", "is_over")
 
     def __init__(self, stream: Fed, producer: Producer, receiver: Receiver, backend: Backend) -> None:
         self._stream: Fed | None = stream
         self._producer = producer
         self._receiver = receiver
         self._backend = backend
-        self._waiting: list[WaitingApp] = []
+        self._waiting: tuple[Cancellable, ...] = ()
+        """What the app's tasks wait in: one, as a rule."""
+        self._changed: Event | None = None
+        self.is_over = False
+        """The source has ended and cleaned up, or nobody waits for that any longer."""
         stream.writer.drains = True
-        producer.open(stream.writer, self._ended)
+        producer.open(stream.writer, self)
 
     def raise_error(self) -> None:
         """To be called once the wait is over.
@@ -68,30 +73,57 @@ class Feed:
 
     async def wait(self) -> None:
         """In a task of the app's: read on until the source has ended and cleaned up, or nobody waits for that."""
-        waiting = WaitingApp(self._backend)
-        self._waiting.append(waiting)
+        waiting = self.join()
         try:
-            # Here and not in a function of its, as each coroutine is kept for as long as the stream is open.
-            with waiting.reader:
-                while not waiting.is_over:  # and then it is cancelled
-                    if self._receiver.needs_pump:
-                        await self._receiver.pump()
-                    else:
-                        await waiting.change()
+            with waiting:
+                while not self.is_over:  # and then it is cancelled
+                    await self.read_on()
         except BaseException:
-            if self._stream is not None:
-                self._stream.cut()
-            with CancelScope(shield=True):
-                await self._producer.wait_until_done()
+            await self.cut()
             raise
         finally:
-            self._waiting.remove(waiting)
-            if self._stream is not None:
-                self._stream.writer.app_finished = True  # the rest of the app's response is nothing to be sent
+            self.leave(waiting)
+
+    # What `wait` consists of, for who keeps no coroutine of its for as long as the stream is open
+
+    def join(self) -> Cancellable:
+        """Begin to wait, in what is returned, which is cancelled once it is over."""
+        waiting = self._backend.cancellable()
+        assert waiting is not None, "apps run in tasks of the library's, and their tasks are such"
+        self._waiting = (*self._waiting, waiting)
+        return waiting
+
+    def read_on(self) -> Awaitable[None]:
+        """Read what the client sends; return once nobody may, or somebody is to again."""
+        return self._receiver.pump() if self._receiver.needs_pump else self._change()
+
+    async def cut(self) -> None:
+        """Who waits was cancelled by somebody else. The source cleans up, and is waited for."""
+        if self._stream is not None:
+            self._stream.cut()
+        with CancelScope(shield=True):
+            await self._producer.wait_until_done()
+
+    def leave(self, waiting: Cancellable) -> None:
+        """Wait no more. The rest of the app's response is nothing to be sent."""
+        self._waiting = tuple(other for other in self._waiting if other is not waiting)
+        if self._stream is not None:
+            self._stream.writer.app_finished = True
+
+    async def _change(self) -> None:
+        """Return once there may be something to read again."""
+        if self._changed is None:
+            self._changed = self._backend.make_event()
+        await self._changed.wait()
 
     def stop(self) -> None:
         """The stream has ended."""
         self._producer.stop()
+
+    @property
+    def has_ended(self) -> bool:
+        """The stream has, whatever the source is about."""
+        return self._stream is None or self._stream.reason is not None
 
     @property
     def is_stopping(self) -> bool:
@@ -110,13 +142,15 @@ class Feed:
 
     def read_again(self) -> None:
         """Somebody else who has read has stopped."""
-        self._waiting[0].look_again()
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
 
     def forget(self) -> None:
         """The request is over, though the source may not be."""
         self._stream = None
 
-    async def _ended(self) -> None:
+    async def source_ended(self) -> None:
         """In the source's task, after its cleanup."""
         stream, error, block = self._stream, self._producer.error, b""
         if stream is None:
@@ -138,34 +172,6 @@ class Feed:
             self._let_app_go()
 
     def _let_app_go(self) -> None:
-        for waiting in self._waiting:
-            waiting.go()
-
-
-class WaitingApp:
-    """One wait of one task of the app's."""
-
-    __slots__ = ("_backend", "_changed", "is_over", "reader")
-
-    def __init__(self, backend: Backend) -> None:
-        reader = backend.cancellable()
-        assert reader is not None, "apps run in tasks of the library's, and their tasks are such"
-        self.reader = reader
-        """What it waits in, to be cancelled."""
-        self._backend = backend
-        self._changed: Event | None = None
-        self.is_over = False
-
-    async def change(self) -> None:
-        """Return once there may be something to read again."""
-        self._changed = self._backend.make_event()
-        await self._changed.wait()
-
-    def go(self) -> None:
-        """The source is through: what is waited for is of no interest any more."""
         self.is_over = True
-        self.reader.cancel()
-
-    def look_again(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
+        for waiting in self._waiting:
+            waiting.cancel()

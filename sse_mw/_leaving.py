@@ -29,6 +29,7 @@ class Leaving:
     def __init__(
         self,
         app: Cancellable,
+        streamer: object,
         backend: Backend,
         receiver: Receiver,
         writer: Writer,
@@ -41,7 +42,8 @@ class Leaving:
         self._writer = writer
         self._scope = scope
         self._cleanup_timeout = cleanup_timeout
-        self._streamer = backend.current_task()
+        self._streamer = streamer
+        """The task that has started the response."""
         self._streamed = False
         self._ended_at = 0.0
         self._cancelled_at: float | None = None

@@ -13,11 +13,10 @@ The rules:
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import Context
 from math import inf
-from typing import Any, cast
+from typing import Protocol, cast
 
 from ._manner import PLAIN, Manner
 from ._options import Options
@@ -25,28 +24,35 @@ from ._runtime import Backend, Event, Interruptible
 from ._source import Source
 from ._stream import DISCONNECT_GRACE, TICK
 from ._ticker import Bucket, Ticker
+from ._types import Scope
 from ._writer import BODY, Writer
 
 logger = logging.getLogger("sse_mw")
 
-OnEnd = Callable[[], Coroutine[Any, Any, None]]
+
+class Reader(Protocol):
+    """The stream that a source's events go to."""
+
+    async def source_ended(self) -> None:
+        """It has ended and cleaned up. In the source's task, or in another if it was abandoned."""
+        ...
 
 
 class Producer:
     """One source at work. Its methods are called from the event loop's thread only."""
 
     __slots__ = ("_backend", "_begun", "_changed", "_cleanup_by", "_closing", "_context", "_deadline", "_interrupted",
-                 "_manner", "_name", "_on_end", "_options", "_running", "_source", "_stopped_at", "_task", "_ticker",
+                 "_manner", "_options", "_reader", "_running", "_scope", "_source", "_stopped_at", "_task", "_ticker",
                  "_visited", "_writer", "bucket", "error", "is_cancelled", "is_done", "is_known")  # fmt: skip
 
-    def __init__(self, source: Source, ticker: Ticker, context: Context, options: Options, name: str,
+    def __init__(self, source: Source, ticker: Ticker, context: Context, options: Options, scope: Scope,
                  manner: Manner = PLAIN) -> None:  # fmt: skip
         self._source = source
         self._ticker = ticker
         self._backend: Backend = ticker.backend
         self._context = context
         self._options = options
-        self._name = name
+        self._scope = scope
         self._manner = manner
         self._begun = self._closing = False
         self._visited = False
@@ -56,7 +62,7 @@ class Producer:
         self._stopped_at: float | None = None
         self._task: object = None
         self._writer: Writer | None = None
-        self._on_end: OnEnd | None = None
+        self._reader: Reader | None = None
         self._changed: Event | None = None
         self.bucket: Bucket | None = None
         self.error: BaseException | None = None
@@ -83,6 +89,13 @@ class Producer:
         self.is_known = True
         self.stop()
 
+    def client_left(self) -> None:
+        """Before the response has started: there is nobody to make events for."""
+        self.stop()
+
+    def nobody_reads(self) -> None:
+        """Who waits for the first event reads, for as long as that takes."""
+
     async def first(self) -> None:
         """Wait until it is known what the source begins with, or for `open_timeout`.
 
@@ -101,10 +114,15 @@ class Producer:
 
     # While it streams
 
-    def open(self, writer: Writer, on_end: OnEnd) -> None:
-        """The response has started: write to `writer`, and call `on_end` after the cleanup, in the source's task."""
+    @property
+    def is_waited_for(self) -> bool:
+        """Somebody else than the one who starts the response waits for its end."""
+        return self._manner.waits
+
+    def open(self, writer: Writer, reader: Reader) -> None:
+        """The response has started: write to `writer`, and tell `reader` of the end."""
         self._writer = writer
-        self._on_end = on_end
+        self._reader = reader
         self._tell()
 
     def stop(self) -> None:
@@ -157,6 +175,10 @@ class Producer:
             self._try_to_interrupt()
         return self._cleanup_by if self._interrupted else now + TICK
 
+    @property
+    def _name(self) -> str:
+        return f"{self._scope['method']} {self._scope['path']}"
+
     def _limit_cleanup(self, since: float) -> None:
         self._cleanup_by = min(self._cleanup_by, since + self._options.cleanup_timeout)
 
@@ -165,9 +187,9 @@ class Producer:
         if self._running is not None:
             self._running.abandon()
         self._finish()
-        on_end, self._on_end = self._on_end, None
-        if self._stopped_at is None and on_end is not None:  # it has failed, so its stream is still to be ended
-            self._backend.spawn(on_end)
+        reader, self._reader = self._reader, None
+        if self._stopped_at is None and reader is not None:  # it has failed, so its stream is still to be ended
+            self._backend.spawn(reader.source_ended)
 
     def _look_again(self) -> None:
         if not self._visited:
@@ -183,14 +205,41 @@ class Producer:
     # Its own task
 
     async def _run(self) -> None:
+        """To the last event, in one coroutine, as each is kept for as long as the source waits; then its cleanup."""
         self._begun = True
         self._task = self._backend.current_task()
         try:
-            # Here and not in a function, as each coroutine is kept for as long as the source waits.
-            try:
-                await self._produce()
-            except BaseException as error:
-                self._caught(error)
+            if self._stopped_at is None:
+                # No `async for`, which would ask for the iterator a second time, and give no place to throw into it.
+                items = aiter(self._source)
+                encode = self._manner.encode
+                writer: Writer | None = None
+                block = encode(await anext(items))
+                self._know()
+                while True:
+                    try:
+                        if writer is None:
+                            writer = await self._wait_for_writer()
+                            if writer is None:
+                                break
+                        if block and not writer.hold(block):
+                            await writer.send({"type": BODY, "body": block, "more_body": True})
+                        if writer.ended:
+                            break
+                    except BaseException as error:
+                        if self._is_stopped or not self._backend.was_cancelled(error):
+                            raise
+                        block = await self._throw(items, error)
+                    else:
+                        block = encode(await anext(items))
+        except StopAsyncIteration:
+            pass
+        except BaseException as error:
+            self._caught(error)
+        await self._end()
+
+    async def _end(self) -> None:
+        try:
             try:
                 await self._close()
             except BaseException as error:
@@ -202,16 +251,17 @@ class Producer:
                 self._caught(error)
         finally:
             self._finish()
-        on_end = self._on_end
+        reader = self._reader
         # Cycles, since the exchange is in the context.
-        self._on_end = self._running = self._task = None
+        self._reader = self._running = self._task = None
         self._manner = PLAIN
         self._context = Context()
-        if on_end is not None:
-            await on_end()
+        if reader is not None:
+            await reader.source_ended()
 
     def _caught(self, error: BaseException) -> None:
         if not self._is_running:
+            self._finish()
             raise error  # closed from outside, as the event loop has gone: nothing can be awaited
         self._fail(error)
 
@@ -225,33 +275,6 @@ class Producer:
             return self._backend.current_task() is self._task
         except RuntimeError:
             return False
-
-    async def _produce(self) -> None:
-        if self._stopped_at is not None:
-            return
-        # No `async for`, which would ask for the iterator a second time, and give no place to throw into it.
-        items = aiter(self._source)
-        encode = self._manner.encode
-        writer: Writer | None = None
-        with suppress(StopAsyncIteration):
-            block = encode(await anext(items))
-            self._know()
-            while True:
-                try:
-                    if writer is None:
-                        writer = await self._wait_for_writer()
-                        if writer is None:
-                            return
-                    if block and not writer.hold(block):
-                        await writer.send({"type": BODY, "body": block, "more_body": True})
-                    if writer.ended:
-                        return
-                except BaseException as error:
-                    if self._is_stopped or not self._backend.was_cancelled(error):
-                        raise
-                    block = await self._throw(items, error)
-                else:
-                    block = encode(await anext(items))
 
     async def _throw(self, items: AsyncIterator[object], error: BaseException) -> bytes:
         """A scope that the source holds across its `yield` was cancelled: that is for the source to see."""

@@ -13,6 +13,7 @@ The rules:
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
@@ -27,22 +28,37 @@ logger = logging.getLogger("sse_mw")
 READ_AHEAD = 1024 * 1024
 """Bytes of request body that are kept for an app that streams before it has read them."""
 
+NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
+ONLY_NO_BODY = (NO_BODY,)
+"""What most idle streams keep: one for all."""
+
+
+class Watcher(Protocol):
+    """Who looks after the request."""
+
+    def client_left(self) -> None:
+        """The disconnect has come."""
+        ...
+
+    def nobody_reads(self) -> None:
+        """It is to have `pump` run before long."""
+        ...
+
 
 class Receiver:
     """The app's `receive`, and what reads for it. Any number of the app's tasks may call it at once."""
 
-    __slots__ = ("_backend", "_changed", "_kept", "_kept_bytes", "_last_told", "_next", "_on_disconnect", "_reading",
-                 "_server_receive", "_tellings", "_wake_pump", "before_disconnect", "disconnected", "told")  # fmt: skip
+    __slots__ = ("_backend", "_changed", "_kept", "_kept_bytes", "_last_told", "_next", "_reading",
+                 "_server_receive", "_tellings", "_watcher", "before_disconnect", "disconnected", "told")  # fmt: skip
 
     def __init__(self, server_receive: Receive, backend: Backend) -> None:
         self._server_receive = server_receive
         self._backend = backend
-        self._on_disconnect: Callable[[], None] | None = None
-        self._wake_pump: Callable[[], None] | None = None
+        self._watcher: Watcher | None = None
         self._reading = False
-        # Two lists, and no deque, which takes 760 bytes: an idle stream keeps one message, without a body, as a rule.
-        self._kept: list[Message] = []
-        self._next: list[Message] = []
+        # Two lists, and no deque, which takes 760 bytes. None at all for the one message that an idle stream keeps.
+        self._kept: list[Message] | tuple[Message, ...] = ()
+        self._next: list[Message] | tuple[()] = ()
         self._kept_bytes = 0
         self._changed: Event | None = None
         self.before_disconnect: Callable[[Message], Awaitable[None]] | None = None
@@ -70,8 +86,7 @@ class Receiver:
             try:
                 message = await self._read()
             finally:
-                if self._wake_pump is not None:
-                    self._wake_pump()
+                self._nobody_reads()
             if not self.disconnected or message["type"] == "http.disconnect":
                 if self.disconnected:
                     self._tell()
@@ -82,19 +97,15 @@ class Receiver:
         self.told = None if task is self._last_told else task
         self._last_told = task
 
-    def watch(self, on_disconnect: Callable[[], None], wake_pump: Callable[[], None]) -> None:
-        """From now on tell of the disconnect.
-
-        `wake_pump` is called when nobody reads any more, and is to have `pump` run before long.
-        """
-        self._on_disconnect = on_disconnect
-        self._wake_pump = wake_pump
+    def watch(self, watcher: Watcher) -> None:
+        """From now on tell of the disconnect."""
+        self._watcher = watcher
         if self.disconnected:
-            on_disconnect()
+            watcher.client_left()
 
     def forget(self) -> None:
         """The request is over: tell nobody, and keep no task, whose context leads back here."""
-        self._on_disconnect = self._wake_pump = self.before_disconnect = None
+        self._watcher = self.before_disconnect = None
         self.told = self._last_told = None
 
     @property
@@ -105,20 +116,27 @@ class Receiver:
         """Read on until the disconnect, or until as much is kept as may be."""
         try:
             while self.needs_pump:
+                # As `_read` does, without its coroutine: this one is kept for as long as the stream is idle.
+                self._reading = True
                 try:
-                    message = await self._read()
+                    message = await self._server_receive()
+                    await self._received(message)
                 except Exception:
                     logger.debug("The server's receive failed, which is taken for a disconnect.", exc_info=True)
                     message = {"type": "http.disconnect"}
                     self._note(message)
+                finally:
+                    self._has_read()
                 if not self.disconnected:
                     self._keep(message)
         finally:
-            if self._wake_pump is not None:
-                self._wake_pump()  # who is to read on may have seen this one reading still
+            self._nobody_reads()  # who is to read on may have seen this one reading still
 
     def _keep(self, message: Message) -> None:
-        self._kept.append(message)
+        if isinstance(self._kept, list):
+            self._kept.append(message)
+        else:
+            self._kept = ONLY_NO_BODY if message == NO_BODY and not self._kept else [*self._kept, message]
         self._kept_bytes += len(message.get("body", b""))
         self._tell_waiting()
 
@@ -129,7 +147,7 @@ class Receiver:
 
     def drop_kept(self) -> None:
         """Forget what the app has not read: its stream was ended, so the disconnect comes next."""
-        self._kept, self._next = [], []
+        self._kept = self._next = ()
         self._kept_bytes = 0
 
     async def _read(self) -> Message:
@@ -137,30 +155,42 @@ class Receiver:
         try:
             # Inside a coroutine of ours, as granian returns an awaitable that is none.
             message = await self._server_receive()
-            if self.before_disconnect is not None and message["type"] == "http.disconnect":
-                await self.before_disconnect(message)
-            # Before anybody is woken: a source that waits here is to be cancelled where it waits.
-            self._note(message)
+            await self._received(message)
         finally:
-            self._reading = False
-            self._tell_waiting()
+            self._has_read()
         return message
+
+    async def _received(self, message: Message) -> None:
+        if self.before_disconnect is not None and message["type"] == "http.disconnect":
+            await self.before_disconnect(message)
+        # Before anybody is woken: a source that waits here is to be cancelled where it waits.
+        self._note(message)
+
+    def _has_read(self) -> None:
+        self._reading = False
+        self._tell_waiting()
 
     def _note(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
             self.disconnected = True
-            if self._on_disconnect is not None:
-                self._on_disconnect()
+            if self._watcher is not None:
+                self._watcher.client_left()
             self.disconnect()
 
     def _take_kept(self) -> Message:
+        waiting = self._next or [*self._kept][::-1]
         if not self._next:
-            self._next, self._kept = self._kept[::-1], []
-        message = self._next.pop()
+            self._next, self._kept = waiting, ()
+        message = waiting.pop()
+        if message is NO_BODY:
+            message = {**NO_BODY}  # it is the app's now
         self._kept_bytes -= len(message.get("body", b""))
-        if self._wake_pump is not None:
-            self._wake_pump()
+        self._nobody_reads()
         return message
+
+    def _nobody_reads(self) -> None:
+        if self._watcher is not None:
+            self._watcher.nobody_reads()
 
     def _tell_waiting(self) -> None:
         if self._changed is not None:

@@ -55,9 +55,10 @@ DEAF_LOOK = 1.0
 class Session:
     """One stream. Its methods are called from the event loop's thread only."""
 
-    __slots__ = ("_connection", "_drain", "_ended_at", "_ending", "_feed", "_hooks", "_info", "_last_sent", "_leaving",
-                 "_lifetime", "_mode", "_options", "_pings_allowed", "_quiet", "_receiver", "_recorder", "_scope",
-                 "_stop_pump", "_ticker", "bucket", "error", "opened", "reason", "started", "writer")  # fmt: skip
+    __slots__ = ("_app", "_connection", "_drain", "_ended_at", "_ending", "_hooks", "_info", "_last_sent",
+                 "_leaving_app", "_lifetime", "_mode", "_options", "_pings_allowed", "_quiet", "_receiver",
+                 "_recorder", "_scope", "_stop_pump", "_streamer", "_ticker", "bucket", "error", "feed", "opened",
+                 "reason", "started", "writer")  # fmt: skip
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class Session:
         hooked = options.on_open or options.on_close or options.on_error
         self._hooks = Hooks(ticker.backend, copy_context(), options.cleanup_timeout) if hooked else None
         self._last_sent: anyio.Event | None = None
-        self._feed: Feed | None = None
+        self.feed: Feed | None = None
         self.bucket: Bucket | None = None
         self.started = False
         self.opened = ticker.now
@@ -96,7 +97,9 @@ class Session:
         body_filter = BodyFilter(plan.framer, linter, coded=not plan.pings)
         self.writer = Writer(self._connection.send, ticker, self, body_filter, coalesce=options.coalesce)
         self.writer.tail = plan.line_end * 2  # an empty stream stands at a boundary, as if after an event
-        self._leaving = Leaving(app, ticker.backend, receiver, self.writer, scope, options.cleanup_timeout)
+        self._app = app
+        self._streamer = ticker.backend.current_task()
+        self._leaving_app: Leaving | None = None
         self._mode = plan.mode
         self._info: StreamInfo | None = None
 
@@ -106,6 +109,14 @@ class Session:
         if self._info is None:
             self._info = StreamInfo.of(self._scope, self._mode.value)
         return self._info
+
+    @property
+    def _leaving(self) -> Leaving:
+        """The app's way out. Made when there is one: most streams are idle for most of the time."""
+        if self._leaving_app is None:
+            self._leaving_app = Leaving(self._app, self._streamer, self._ticker.backend, self._receiver, self.writer,
+                                        self._scope, self._options.cleanup_timeout)  # fmt: skip
+        return self._leaving_app
 
     # The start
 
@@ -125,7 +136,7 @@ class Session:
         if self._quiet:
             await self._end_ours(CloseReason.COMPLETED)
             return
-        self._receiver.watch(self.client_left, self._look_soon)
+        self._receiver.watch(self)
         if self._pings_allowed and (self._options.retry is not None or self._options.padding):
             await self._send_opening()
 
@@ -142,7 +153,7 @@ class Session:
             self._call_on_open()
         await self.writer.send_start(message)
         self.started = True
-        self._receiver.watch(self.client_left, self._look_soon)
+        self._receiver.watch(self)
         await self._end_ours(CloseReason.REFUSED, _ours.farewell(self._options) if message["status"] == 200 else b"")
 
     async def _send_opening(self) -> None:
@@ -160,7 +171,7 @@ class Session:
             self._client_lost()
         if self.reason is not None:
             return self._visit_ended(now)
-        if self.started and self._receiver.needs_pump and (self._feed is None or not self._feed.reads):
+        if self.started and self._receiver.needs_pump and (self.feed is None or not self.feed.reads):
             self._stop_pump = self._ticker.backend.spawn(self._receiver.pump)
         if self.writer.held_last is not None and self.writer.claim():
             self._ticker.backend.spawn(self.writer.send_held)
@@ -200,7 +211,7 @@ class Session:
         if since is not None and now >= since + timeout:
             self._give_up_send()  # the last send, or one that came in its way
             since = None
-        if self._feed is not None and self._feed.is_stopping:
+        if self.feed is not None and self.feed.is_stopping:
             return now + TICK
         return min(self._leaving.visit(now), inf if since is None else since + timeout)
 
@@ -236,26 +247,22 @@ class Session:
         self.writer.pings += 1
         self._ticker.backend.spawn(self.writer.send_ours, block)
 
+    def nobody_reads(self) -> None:
+        """The app has stopped reading, or has taken what was kept for it."""
+        self._look_soon()
+
     def _look_soon(self) -> None:
-        if self._feed is not None and self._feed.reads and self.reason is None:
-            self._feed.read_again()
+        if self.feed is not None and self.feed.reads and self.reason is None:
+            self.feed.read_again()
         else:
             self._ticker.revisit(self, self._ticker.now)
 
     def feed_from(self, producer: Producer) -> Feed:
         """Have a source of ours write the stream. The app is to wait for it."""
-        feed = self._feed = Feed(self, producer, self._receiver, self._ticker.backend)
+        feed = self.feed = Feed(self, producer, self._receiver, self._ticker.backend)
         if self.reason is not None:
             feed.stop()  # the client had left before the head was out
         return feed
-
-    async def wait_for_source(self) -> None:
-        """In a task of the app's: wait for the end of the stream that a source of ours feeds."""
-        feed = self._feed
-        if feed is not None:
-            if self.reason is None:
-                await feed.wait()
-            await feed.wait_until_stopped()
 
     # The end
 
@@ -286,8 +293,8 @@ class Session:
             return
         self.reason = reason
         self._ended_at = self._ticker.fresh() if at is None else at
-        if self._feed is not None:
-            self._feed.stop()
+        if self.feed is not None:
+            self.feed.stop()
         self._leaving.begin(self._ended_at)
         self.writer.end()
         if reason is CloseReason.CLIENT_LEFT:
@@ -353,8 +360,8 @@ class Session:
 
     @property
     def _is_cleaning_up(self) -> bool:
-        if self._feed is not None:
-            return self._feed.is_stopping or not self._leaving.is_through
+        if self.feed is not None:
+            return self.feed.is_stopping or not self._leaving.is_through
         return not self._leaving.is_past_streaming
 
     async def _send_end(self, sent: anyio.Event) -> None:
@@ -375,8 +382,8 @@ class Session:
         if self.writer.app_finished and self.reason is None:
             await self.writer.take_turn()  # the tick may be sending the last message at this moment
             await self.writer.send_held()
-        if self.reason is None and self._feed is not None:
-            await self._feed.wait()  # the response was another task's to send
+        if self.reason is None and self.feed is not None:
+            await self.feed.wait()  # the response was another task's to send
         if self.reason is None:
             logger.error("The app of %s %s returned without ending its event stream; it was ended for it.",
                          self.info.method, self.info.path)  # fmt: skip
@@ -445,13 +452,14 @@ class Session:
 
     def thrown_away(self) -> None:
         """The request was closed from outside, its event loop may be gone: nothing can be awaited or cancelled."""
-        self._stop_pump = self._feed = None
+        self._stop_pump = self.feed = None
         self.writer.thrown_away()
 
     def forget(self) -> None:
         """Let go of everything. Called once, when the app is through, whatever became of it."""
         self.end(CloseReason.CANCELLED, self._ticker.now)  # without effect if it has ended
         self._receiver.forget()
+        self._streamer = None  # its context leads back here
         self._leaving.forget()
         self._ticker.remove(self)
         self._drain.stream_closed()
@@ -460,16 +468,16 @@ class Session:
         self.writer.forget()
         # Cycles: the exception's traceback leads back to here, and the contexts do to the exchange.
         self.error = None
-        if self._feed is not None:
-            self._feed.forget()
-            self._feed = None
+        if self.feed is not None:
+            self.feed.forget()
+            self.feed = None
         if self._hooks is not None:
             self._hooks.forget()
 
     async def _settle(self) -> None:
         """Wait for what is still under way, each thing within its own limit."""
-        if self._feed is not None:
-            await self._feed.wait_until_stopped()
+        if self.feed is not None:
+            await self.feed.wait_until_stopped()
         if self.writer.busy_since is not None:
             with anyio.move_on_after(self._options.send_timeout) as limit:
                 await self.writer.take_turn()

@@ -44,6 +44,8 @@ class Source(Protocol):
 class AsyncSource:
     """An async iterable: a generator, a receive stream of anyio or trio, or what else has `__aiter__`."""
 
+    __slots__ = ("_iterable", "_iterator")
+
     interruptible = True
 
     def __init__(self, iterable: AsyncIterable[object]) -> None:

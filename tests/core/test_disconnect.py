@@ -309,6 +309,24 @@ async def test_a_body_read_while_streaming_arrives_whole_and_in_order() -> None:
     assert read == chunks
 
 
+async def test_the_end_of_a_body_that_was_kept_is_the_apps_own_message() -> None:
+    """One object is kept for all requests without a body."""
+    read = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await anyio.sleep(1)
+        message = await receive()
+        read.append(dict(message))
+        message.clear()
+        await send(body(b"data: x\n\n", more=False))
+
+    for _ in range(2):
+        async with running(SSEMiddleware(app), http_scope()) as run:
+            await run.finish()
+    assert read == [{"type": "http.request", "body": b"", "more_body": False}] * 2
+
+
 async def test_the_pump_reads_no_more_than_a_mebibyte_ahead() -> None:
     chunks = [b"x" * 300_000] * 10
     async with running(SSEMiddleware(chunks_app(b"data: x\n\n", end=False)), http_scope("POST"), *chunks) as run:

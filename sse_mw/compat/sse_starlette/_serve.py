@@ -9,7 +9,7 @@ Coroutines are most of an idle stream's memory, so what needs to await nothing i
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from typing import Any, TypeAlias
@@ -62,6 +62,8 @@ class Order:
     on_disconnect: CloseHandler | None = None
     shutdown_event: anyio.Event | None = None
     outcome: Outcome = field(default_factory=Outcome)
+    token: "Token[Order | None] | None" = None
+    """Of `_ordered`."""
 
 
 _ordered: ContextVar[Order | None] = ContextVar("sse_mw.order")
@@ -105,7 +107,7 @@ def serve(order: Order, scope: Scope, receive: Receive, send: Send) -> Awaitable
         scope = {**scope}
     # Else no copy of the scope, which is larger than all that the engine keeps of a request.
     scope[ALREADY] = own
-    _ordered.set(order)
+    order.token = _ordered.set(order)
     return own(scope, receive, send)
 
 
@@ -133,8 +135,17 @@ def _serve_own(scope: Scope, receive: Receive, send: Send) -> Awaitable[Any]:
     """The app inside of `engine`."""
     order = _ordered.get()
     assert order is not None, "serve has set it"
-    _ordered.set(None)
+    _forget(order)
     return _fill(order, current.get(), send)
+
+
+def _forget(order: Order) -> None:
+    token, order.token = order.token, None
+    assert token is not None, "serve has set it"
+    try:
+        _ordered.reset(token)
+    except ValueError:  # the engine has made a task for a server whose own is none
+        _ordered.set(None)
 
 
 def _fill(order: Order, exchange: Exchange, send: Send) -> Awaitable[None]:
@@ -148,12 +159,32 @@ async def _stream(order: Order, exchange: Exchange, send: Send, on_stop: Callabl
     outcome, on_disconnect = order.outcome, order.on_disconnect
     try:
         await exchange.begin(order.source, "EventSourceResponse", _manner(order, on_stop))
-        sending = send(order.start)
+        await send(order.start)
         del order  # it is not to be kept for as long as the stream is open
-        await sending
-        await send(END)
-        # At once, unless something between us and the middleware buffers.
-        outcome.reason = await exchange.wait_until_ended()
+        feed = exchange.feed
+        is_held_back = feed is None  # by something between us and the middleware that waits for more than the start
+        if is_held_back:
+            await send(END)
+            await exchange.wait_until_open()
+            feed = exchange.feed
+        if feed is not None:
+            if not feed.has_ended:
+                # `feed.wait`, without its coroutine, which would be kept for as long as the stream is open.
+                waiting = feed.join()
+                try:
+                    with waiting:
+                        while not feed.is_over:
+                            await feed.read_on()
+                except BaseException:
+                    await feed.cut()
+                    raise
+                finally:
+                    feed.leave(waiting)
+            await feed.wait_until_stopped()
+            feed.raise_error()
+        if not is_held_back:
+            await send(END)
+        outcome.reason = exchange.reason
     except BaseException as error:
         outcome.reason = exchange.cancelled_for
         if exchange.has_started and isinstance(error, Exception):
@@ -187,7 +218,7 @@ def _manner(order: Order, on_stop: Callable[[], object] | None) -> Manner:
 
 @lru_cache(64)
 def _plain_manner(sep: str, status: int, content_type: bytes) -> Manner:
-    return Manner(encoder(sep), sep.encode(), status, content_type, ResponseNotice.of)
+    return Manner(encoder(sep), sep.encode(), status, content_type, waits=True, notice=ResponseNotice.of)
 
 
 async def _run_sender(sender: Sender, exchange: Exchange, scope: anyio.CancelScope) -> None:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NoReturn, TypeAlias, cast
 
 import anyio
@@ -19,7 +19,7 @@ from .event import JSONServerSentEvent, ServerSentEvent, checked_separator, ensu
 try:
     from starlette.background import BackgroundTask
     from starlette.concurrency import iterate_in_threadpool
-    from starlette.datastructures import MutableHeaders
+    from starlette.datastructures import Headers, MutableHeaders
     from starlette.responses import Response
 except ImportError as error:
     raise ImportError(
@@ -141,7 +141,10 @@ class EventSourceResponse(Response):
         self._cleanup_timeout = None if cleanup_timeout is None else _not_negative("cleanup_timeout", cleanup_timeout)
         self.active = True
         """Whether the stream has not ended."""
-        self.init_headers(_headers(headers))
+        if headers is None and type(self).init_headers is Response.init_headers:
+            self.raw_headers = [*_plain_headers(self.media_type, self.charset)]
+        else:
+            self.init_headers(_headers(headers))
 
     @property
     def ping_interval(self) -> int | float:
@@ -214,7 +217,7 @@ class EventSourceResponse(Response):
             source=self._content,
             start={"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers},
             sep=self.sep,
-            content_type=self.headers.get("content-type", "").encode("latin-1"),
+            content_type=Headers(raw=self.raw_headers).get("content-type", "").encode("latin-1"),
             options=partial(merged, wishes=self._wishes(), factory=self.ping_message_factory, sep=self.sep),
             sender=self.data_sender_callable,
             on_disconnect=self.client_close_handler_callable,
@@ -236,6 +239,16 @@ def _headers(given: Mapping[str, str] | None) -> MutableHeaders:
     headers.setdefault("Cache-Control", "no-store")
     headers["X-Accel-Buffering"] = "no"
     return headers
+
+
+@lru_cache(64)
+def _plain_headers(media_type: str | None, charset: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Those of a response that is given none: their bytes are the same ones for every stream."""
+    response = Response(media_type=media_type)
+    del response.body
+    response.charset = charset
+    response.init_headers(_headers(None))
+    return tuple(response.raw_headers)
 
 
 def _checked(content: object) -> object:
