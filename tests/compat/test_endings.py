@@ -563,9 +563,43 @@ async def test_a_background_task_runs_after_every_ending_but_an_exception(packag
     assert ran == ([] if ending == "error" else ["ran"])
 
 
+async def pass_on(request: Request, call_next: Any) -> Any:
+    return await call_next(request)
+
+
+class HoldingStart:
+    """As compressing middlewares do, it decides about the start once it sees some of the body."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        held: list[Any] = []
+
+        async def hold(message: Any) -> None:
+            held.append(message)
+            if message["type"] != "http.response.start":
+                for each in held:
+                    await send(each)
+                held.clear()
+
+        await self._app(scope, receive, hold)
+
+
 @pytest.mark.parametrize("ending", ["completed", "client_left", "error"])
-async def test_all_of_it_holds_behind_middlewares_that_buffer(package: Package, ending: str) -> None:
-    """Starlette's `BaseHTTPMiddleware` has the response sent by another task than the one that makes it."""
+@pytest.mark.parametrize(
+    "layers",
+    [
+        # Starlette's has the response sent by another task than the one that makes it.
+        [Middleware(BaseHTTPMiddleware, dispatch=pass_on), Middleware(BaseHTTPMiddleware, dispatch=pass_on)],
+        [Middleware(HoldingStart)],
+        [Middleware(HoldingStart), Middleware(BaseHTTPMiddleware, dispatch=pass_on)],
+    ],
+    ids=["in another task", "holding the start", "both"],
+)
+async def test_all_of_it_holds_behind_middlewares_that_buffer(
+    package: Package, ending: str, layers: list[Middleware]
+) -> None:
     order: list[str] = []
     source = Source(cleanup=1)
 
@@ -573,10 +607,6 @@ async def test_all_of_it_holds_behind_middlewares_that_buffer(package: Package, 
         content = {"completed": ["x"], "error": failing()}.get(ending) or source()
         return package.EventSourceResponse(content, background=BackgroundTask(order.append, "background"))
 
-    async def dispatch(request: Request, call_next: Any) -> Any:
-        return await call_next(request)
-
-    layers = [Middleware(BaseHTTPMiddleware, dispatch=dispatch), Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
     app = asgi(package, Starlette(routes=[Route("/", endpoint)], middleware=layers))
     with anyio.fail_after(100_000):
         async with running(app) as run:
