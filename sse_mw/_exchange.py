@@ -53,7 +53,7 @@ class Exchange:
     """Made for each HTTP request, and nothing more than that until the app starts its response."""
 
     __slots__ = ("_drain", "_drains", "_forward", "_is_over", "_mark", "_passes", "_producer", "_receive", "_receiver",
-                 "_recorder", "_replaced", "_send", "cancelled_for", "options", "running", "scope",
+                 "_recorder", "_replaced", "_send", "cancelled_for", "is_waited_for", "options", "running", "scope",
                  "session")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: Options, recorder: Recorder,
@@ -74,6 +74,8 @@ class Exchange:
         self._replaced: Producer | None = None
         self.session: Session | None = None
         self._is_over = self._passes = False
+        self.is_waited_for = False
+        """Who gives the source waits for its end, in a task of the app's; else who starts the response does."""
         self.cancelled_for: CloseReason | None = None
         """Why we have cancelled the app while it was starting its response."""
 
@@ -146,7 +148,7 @@ class Exchange:
         if producer is not None and plan.mode is Mode.SOURCE and self.scope["method"] != "HEAD":
             feed = session.feed_from(producer)
             self._mark = None
-            if producer.is_waited_for:
+            if self.is_waited_for:
                 return
             del message, plan  # not to be kept for as long as the stream is open
             await feed.wait()
@@ -184,6 +186,11 @@ class Exchange:
     def info(self) -> StreamInfo:
         """What is known of the request's stream."""
         return StreamInfo.of(self.scope, "pending") if self.session is None else self.session.snapshot()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller is in the event loop's own thread."""
+        return self._ticker.backend.is_here
 
     # What `@sse_route` calls, from any thread
 
@@ -271,6 +278,7 @@ class Exchange:
         self._mark = Mark(
             has_source=True, status=manner.status, content_type=manner.content_type, line_end=manner.line_end
         )
+        self.is_waited_for = False
         self.receiver.before_disconnect = manner.before_disconnect
         if manner.notice is not None:
             self._drain = manner.notice(self._drains.of(self.scope))

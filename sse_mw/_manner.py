@@ -21,9 +21,6 @@ class Manner:
     a placeholder of some framework's, and is the source's with any status of success."""
     content_type: bytes = b""
     """That content type."""
-    waits: bool = False
-    """Who gives the source waits for its end in a task of the app's; else the app's `send` does, when it starts the
-    response."""
     notice: Callable[[Drain], Notice] | None = None
     """What the stream is to be told of its server's drain by, in the place of the drain itself."""
     before_disconnect: Callable[[Message], Awaitable[None]] | None = None

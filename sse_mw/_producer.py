@@ -82,7 +82,12 @@ class Producer:
             if self._options.open_timeout is not None:
                 self._deadline = self._ticker.fresh() + self._options.open_timeout
                 self._look_again()
-            self._running = self._backend.spawn_interruptible(self._run, self._context)
+            self._spawn()
+
+    def _spawn(self) -> None:
+        running = self._backend.spawn_interruptible(self._run, self._context)
+        if not self.is_done:  # an eager task may be through
+            self._running = running
 
     def close_unstarted(self) -> None:
         """There is nobody to make events for: have the source clean up."""
@@ -114,11 +119,6 @@ class Producer:
 
     # While it streams
 
-    @property
-    def is_waited_for(self) -> bool:
-        """Somebody else than the one who starts the response waits for its end."""
-        return self._manner.waits
-
     def open(self, writer: Writer, reader: Reader) -> None:
         """The response has started: write to `writer`, and tell `reader` of the end."""
         self._writer = writer
@@ -134,11 +134,12 @@ class Producer:
             if self._manner.on_stop is not None:
                 self._manner.on_stop()
             self._tell()
-            if self._running is None:
-                self._running = self._backend.spawn_interruptible(self._run, self._context)
+            if not self._begun and self._running is None:
+                self._spawn()
             elif self._writer is None or self._writer.busy_since is None:
                 self._try_to_interrupt()
-            self._look_again()
+            if not self.is_done:
+                self._look_again()
 
     def fail(self, error: Exception) -> bool:
         """End the source as if it had raised `error`; without effect, and `False`, if it is ending already."""
@@ -284,7 +285,7 @@ class Producer:
 
     async def _wait_for_writer(self) -> Writer | None:
         """The stream's writer once it is open; `None` if it never is."""
-        while self._writer is None and self._stopped_at is None:
+        while self._writer is None and self._stopped_at is None and not self.is_done:
             await self._change()
         return self._writer
 

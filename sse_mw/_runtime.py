@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -237,7 +238,10 @@ class AsyncioBackend(Threads):
         self._tasks: set[asyncio.Task[None]] = set()
         self._discard = self._tasks.discard
         self._no_context = Context()
-        self._scope_of = find_scope_of()
+
+    @cached_property
+    def _scope_of(self) -> "ScopeOf | None":
+        return find_scope_of()
 
     def time(self) -> float:
         return asyncio.get_running_loop().time()
@@ -321,8 +325,9 @@ def find_scope_of() -> ScopeOf | None:
     """Nothing public tells a task's scopes. `None` if anyio no longer keeps them where it did; a test notices."""
     from anyio._backends import _asyncio
 
-    states = getattr(_asyncio, "_task_states", None)
-    if states is None or not hasattr(anyio.CancelScope(), "_parent_scope"):
+    states: Any = getattr(_asyncio, "_task_states", None)
+    # The backend's own class: `anyio.CancelScope` wants a task to be running, and there are servers without.
+    if states is None or not hasattr(_asyncio.CancelScope(), "_parent_scope"):
         return None
 
     def scope_of(task: "asyncio.Task[Any]") -> Any:

@@ -54,7 +54,10 @@ class AsyncSource:
 
     def __aiter__(self) -> AsyncIterator[object]:
         # The iterable's own: nothing of ours stands between it and the `async for`.
-        self._iterator = aiter(self._iterable)
+        try:
+            self._iterator = aiter(self._iterable)
+        except StopAsyncIteration as error:  # would end the stream as if all had been said
+            raise RuntimeError("a source's __aiter__ raised StopAsyncIteration") from error
         return self._iterator
 
     def stop(self) -> None:

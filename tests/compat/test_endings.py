@@ -1,5 +1,6 @@
 """How a stream ends: disconnects, failures, timeouts, senders, shutdowns, and what runs afterwards."""
 
+import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator
@@ -618,6 +619,111 @@ async def test_all_of_it_holds_behind_middlewares_that_buffer(
     assert order == ([] if ending == "error" else ["background"])
     if ending == "client_left":
         assert source.ended[-1] == "finally"
+
+
+class CancellingOnceWhole:
+    """Runs the app in a task of its own, and cancels that once the response is whole."""
+
+    def __init__(self, app: Any, over: list[float]) -> None:
+        self._app = app
+        self._over = over
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        into, out_of = anyio.create_memory_object_stream[Any](10)
+        with into, out_of:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._app, scope, receive, into.send)
+                async for message in out_of:
+                    await send(message)
+                    if message["type"] == "http.response.body" and not message.get("more_body"):
+                        break
+                self._over.append(anyio.current_time())
+                tasks.cancel_scope.cancel()
+
+
+async def three() -> AsyncIterator[str]:
+    for item in "abc":
+        await anyio.sleep(1)
+        yield item
+
+
+async def test_a_middleware_that_does_something_after_the_response_does_it_after_the_stream(package: Package) -> None:
+    over: list[float] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await package.EventSourceResponse(three())(scope, receive, send)
+
+    began = anyio.current_time()
+    with anyio.fail_after(100_000):
+        async with running(asgi(package, CancellingOnceWhole(app, over))) as run:
+            await run.finish(1000)
+    assert run.send.complete
+    assert [line for line in run.send.body.splitlines() if line.startswith(b"data")] == [
+        b"data: a",
+        b"data: b",
+        b"data: c",
+    ]
+    assert over[0] - began >= 3
+
+
+async def test_what_a_middleware_runs_in_the_background_comes_after_the_stream(package: Package) -> None:
+    ran: list[float] = []
+
+    async def note() -> None:
+        ran.append(anyio.current_time())
+
+    async def dispatch(request: Request, call_next: Any) -> Any:
+        response = await call_next(request)
+        response.background = BackgroundTask(note)
+        return response
+
+    async def endpoint(request: Request) -> Any:
+        return package.EventSourceResponse(three())
+
+    layers = [Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
+    began = anyio.current_time()
+    with anyio.fail_after(100_000):
+        async with running(asgi(package, Starlette(routes=[Route("/", endpoint)], middleware=layers))) as run:
+            await run.finish(1000)
+    assert ran[0] - began >= 3
+
+
+def test_an_app_that_runs_on_another_event_loop_than_its_server() -> None:
+    threads: set[int] = set()
+    sent: list[Any] = []
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(0.05)
+        yield "b"
+
+    async def elsewhere(scope: Any, receive: Any, send: Any) -> None:
+        home = asyncio.get_running_loop()
+
+        async def receive_at_home() -> Any:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(receive(), home))
+
+        async def send_at_home(message: Any) -> None:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(send(message), home))
+
+        app = OURS.EventSourceResponse(source())
+        await asyncio.to_thread(asyncio.run, app(scope, receive_at_home, send_at_home))
+
+    async def serve() -> None:
+        async def receive() -> Any:
+            threads.add(threading.get_ident())
+            await asyncio.sleep(100)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async with asyncio.timeout(10):
+            await SSEMiddleware(elsewhere)(http_scope(), receive, send)
+
+    asyncio.run(serve())
+    assert threads <= {threading.get_ident()}
+    assert b"".join(message.get("body", b"") for message in sent) == b"data: a\r\n\r\ndata: b\r\n\r\n"
+    assert not sent[-1]["more_body"]
 
 
 async def test_what_a_response_leaves_open_is_as_the_middleware_has_it(package: Package) -> None:

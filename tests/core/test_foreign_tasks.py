@@ -3,11 +3,12 @@
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
 
-from sse_mw import sse_route
+from sse_mw import SSEMiddleware, sse_route
 from sse_mw._types import ASGIApp, Scope
 from sse_mw.testing._server import Receive, Send, http_scope
 from support.driver import Recorded, body, chunks_app
@@ -120,3 +121,43 @@ def test_what_the_app_returns_and_raises_comes_through() -> None:
             await steer(middleware(http_scope(path="/fails"), Receive(), Send()))
 
     asyncio.run(serve())
+
+
+def test_a_server_that_steps_the_app_without_any_task() -> None:
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(0.05)
+        yield "b"
+
+    def step(app: Coroutine[Any, Any, Any], done: "asyncio.Future[None]", _: object = None) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            waits_for = app.send(None)
+        except StopIteration:
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            if waits_for is None:
+                loop.call_soon(step, app, done)
+            else:
+                waits_for._asyncio_future_blocking = False
+                waits_for.add_done_callback(partial(step, app, done))
+
+    async def serve(app: ASGIApp) -> bytes:
+        sent: list[bytes] = []
+
+        async def receive() -> Any:
+            await asyncio.get_running_loop().create_future()
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b""))
+
+        done = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(step, SSEMiddleware(app)(http_scope(), receive, send), done)
+        await asyncio.wait_for(done, 5)
+        return b"".join(sent)
+
+    assert asyncio.run(serve(chunks_app(b"data: x\n\n"))) == b"data: x\n\n"
+    assert asyncio.run(serve(source)) == b"data: a\n\ndata: b\n\n"

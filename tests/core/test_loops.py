@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -265,3 +266,32 @@ def left_behind(serve: Callable[[], Awaitable[list[object]]], backend: str) -> l
         return [part for part in anyio.run(serve, backend=backend) if part not in before]
     finally:
         gc.enable()
+
+
+if sys.version_info >= (3, 12):
+
+    def test_eager_tasks_leave_nothing_of_what_ends_at_once() -> None:
+        @sse_route
+        async def source(scope: Scope) -> AsyncIterator[str]:
+            yield "x"
+
+        async def serve_one(app: SSEMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, send)
+
+        async def serve() -> int:
+            asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+            middleware = SSEMiddleware(source)
+
+            async def receive() -> Message:
+                await asyncio.sleep(60)
+                raise AssertionError
+
+            async def send(message: Message) -> None: ...
+
+            for method in ["HEAD", "GET"] * 5:
+                await asyncio.create_task(serve_one(middleware, http_scope(method), receive, send))
+            await asyncio.sleep(0.3)  # two ticks
+            gc.collect()
+            return sum(type(each) is Producer for each in gc.get_objects())
+
+        assert asyncio.run(serve()) == 0

@@ -447,6 +447,21 @@ async def test_who_reads_for_the_disconnect_before_the_start_hands_over_to_who_d
     assert middleware.reasons == ["client_left"]
 
 
+async def test_a_source_whose_iterator_cannot_be_had_is_no_empty_stream() -> None:
+    class Source:
+        def __aiter__(self) -> AsyncIterator[str]:
+            raise StopAsyncIteration
+
+    @sse_route
+    async def source(scope: Scope) -> Any:
+        return Source()
+
+    async with running(SSEMiddleware(source)) as run:
+        await run.finish()
+    assert isinstance(run.error, RuntimeError)
+    assert run.send.messages == []
+
+
 async def test_a_shielded_part_of_a_source_is_not_interrupted() -> None:
     notes: Notes = []
 

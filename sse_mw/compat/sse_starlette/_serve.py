@@ -159,11 +159,13 @@ async def _stream(order: Order, exchange: Exchange, send: Send, on_stop: Callabl
     outcome, on_disconnect = order.outcome, order.on_disconnect
     try:
         await exchange.begin(order.source, "EventSourceResponse", _manner(order, on_stop))
+        exchange.is_waited_for = exchange.is_here
         await send(order.start)
         del order  # it is not to be kept for as long as the stream is open
         feed = exchange.feed
-        is_held_back = feed is None  # by something between us and the middleware that waits for more than the start
+        is_held_back = feed is None  # by something between us and the middleware, which has all that is to be sent now
         if is_held_back:
+            exchange.is_waited_for = False  # or it would take the stream for ended
             await send(END)
             await exchange.wait_until_open()
             feed = exchange.feed
@@ -218,7 +220,7 @@ def _manner(order: Order, on_stop: Callable[[], object] | None) -> Manner:
 
 @lru_cache(64)
 def _plain_manner(sep: str, status: int, content_type: bytes) -> Manner:
-    return Manner(encoder(sep), sep.encode(), status, content_type, waits=True, notice=ResponseNotice.of)
+    return Manner(encoder(sep), sep.encode(), status, content_type, notice=ResponseNotice.of)
 
 
 async def _run_sender(sender: Sender, exchange: Exchange, scope: anyio.CancelScope) -> None:
