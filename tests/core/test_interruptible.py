@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextvars import Context
+from typing import Any
 
 import anyio
 import pytest
 
 from sse_mw import SSEMiddleware, _runtime, sse_route
 from sse_mw._runtime import AsyncioBackend, AsyncioInterruptible, Interruptible, ScopedInterruptible
-from sse_mw._types import Scope
+from sse_mw._types import Message, Receive, Scope, Send
 from sse_mw.testing._clock import VirtualLoop
 from support.driver import running
 
@@ -178,6 +179,39 @@ async def test_a_whole_stream_ends_so(kind: type[Interruptible]) -> None:
         run.disconnect()
         await run.finish(10)
     assert notes == ["committed", "cleaned"]
+
+
+async def test_the_task_of_an_abandoned_source_ends_though_its_stream_never_opens() -> None:
+    """It has failed, and something around the endpoint keeps its response back for longer than `cleanup_timeout`."""
+    notes: list[str] = []
+    states: list[bool] = []
+    tasks: list[asyncio.Task[Any]] = []
+
+    @sse_route
+    async def source(scope: Scope) -> AsyncIterator[str]:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        await anyio.sleep(1)
+        try:
+            raise LookupError
+            yield
+        finally:
+            notes.append("failed")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def drop(message: Message) -> None: ...
+
+        await source(scope, receive, drop)
+        await anyio.sleep(5)
+        states.append(tasks[0].done())
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with running(SSEMiddleware(app, cleanup_timeout=1)) as run:
+        await run.finish(20)
+    assert notes == ["failed"]
+    assert states == [True]
 
 
 async def test_anyio_keeps_its_scopes_where_they_are_looked_for() -> None:
