@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,30 @@ def test_its_streams_end_whole_when_the_server_is_told_to_end(
     assert "Traceback" not in server.output()
     for client in clients.values():
         client.close()
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_client_that_stops_reading_is_let_go_and_nobody_else_notices(
+    name: str, wrapped: bool, tmp_path: Path
+) -> None:
+    server = start(name, tmp_path, OURS, wrapped=wrapped)
+    try:
+        with server.connect(receive_buffer=4096) as stuck, server.connect() as other:
+            stuck.request(path="/flood")
+            other.request(path="/ticks").read_until(b"id: 5\r\n")
+            wait_until(lambda: "cleaned up flood" in server.output(), within=5)
+            seen = other.body.count(END_OF_EVENT)
+            other.read_until(b"id: %d\r\n" % (seen + 50), within=5)
+    finally:
+        server.stop()
+
+
+def wait_until(done: Callable[[], bool], within: float) -> None:
+    until = time.monotonic() + within
+    while not done():
+        assert time.monotonic() < until, f"not within {within} s"
+        time.sleep(0.02)
 
 
 @pytest.mark.differs("a whole response at a shutdown")

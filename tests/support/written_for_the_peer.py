@@ -34,6 +34,15 @@ async def ticks() -> AsyncIterator[dict[str, Any]]:
         await anyio.sleep(0.02)
 
 
+async def flood() -> AsyncIterator[str]:
+    try:
+        while True:
+            yield "x" * 60_000
+            await anyio.sleep(0.001)
+    finally:
+        print("cleaned up flood", flush=True)
+
+
 def in_threads() -> Iterator[str]:
     while True:
         yield "from a thread"
@@ -75,8 +84,17 @@ async def channel(request: Request) -> Any:
     return sse.EventSourceResponse(receiving, data_sender_callable=partial(produce, sending))
 
 
+async def flooding(request: Request) -> Any:
+    return sse.EventSourceResponse(flood(), send_timeout=1)
+
+
 app: Any = Starlette(
-    routes=[Route("/farewell", farewell), Route("/channel", channel), Route("/{source}", plain)],
+    routes=[
+        Route("/farewell", farewell),
+        Route("/channel", channel),
+        Route("/flood", flooding),
+        Route("/{source}", plain),
+    ],
 )
 if os.environ.get("WRAPPED"):
     from sse_mw import SSEMiddleware
